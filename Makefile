@@ -1,0 +1,53 @@
+# Everything a user or CI calls. `make` alone explains the targets.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+SOURCES := pyproject.toml setup.py $(shell find bench_cli -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help bench bench-python test install lint types unit smoke clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@echo '  ARGS="..." is handed to bench, e.g.  make bench ARGS=--quick'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): $(SOURCES) | $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(DEV_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+install: $(STAMP) ## set up .venv with the tool and its compiled twins
+
+bench: $(STAMP) ## run the shipped scenarios, print the tables, leave a result file under results/
+	$(BIN)/bench run $(ARGS)
+
+bench-python: $(STAMP) ## the same on the Python twins
+	$(BIN)/bench run --core python $(ARGS)
+
+test: lint types unit smoke ## lint, strict types, all tests on both twins, a smoke run of every scenario
+
+lint: $(DEV_STAMP)
+	$(BIN)/ruff check bench_cli tests setup.py
+	$(BIN)/ruff format --check bench_cli tests setup.py
+
+types: $(DEV_STAMP)
+	$(BIN)/mypy
+
+unit: $(DEV_STAMP)
+	$(BIN)/pytest -n 2
+
+smoke: $(STAMP)
+	$(BIN)/bench run scenarios/smoke.yaml --quick -o _tmp/smoke.json
+
+clean: ## empty _tmp/
+	find _tmp -mindepth 1 ! -name .gitkeep -delete

@@ -1,0 +1,45 @@
+"""Builds the compiled twins. They are optional: without a compiler the install still succeeds
+and the Python twins run (every table says which twin ran)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+ROOT = Path(__file__).parent
+COMPILE = ["-O3", "-fno-strict-aliasing", "-Wall", "-Wno-unused-function", "-pthread"]
+LINK = ["-pthread"]
+
+
+def sanitizer_flags() -> list[str]:
+    """``BENCH_SANITIZE=address,undefined`` builds the twins under those sanitizers."""
+    wanted = os.environ.get("BENCH_SANITIZE", "")
+    return [f"-fsanitize={wanted}", "-g", "-fno-omit-frame-pointer"] if wanted else []
+
+
+def extensions() -> list[Extension]:
+    if os.environ.get("BENCH_NO_NATIVE"):
+        return []
+    from Cython.Build import cythonize
+
+    sources = sorted(path.relative_to(ROOT) for path in (ROOT / "bench_cli").rglob("*.pyx"))
+    modules = [
+        Extension(
+            ".".join(path.with_suffix("").parts),
+            [str(path)],
+            include_dirs=[str(path.parent), "bench_cli/wal"],
+            depends=[str(h) for h in sorted((ROOT / path.parent).glob("*.h"))],
+            extra_compile_args=COMPILE + sanitizer_flags(),
+            extra_link_args=LINK + sanitizer_flags(),
+            optional=not os.environ.get("BENCH_REQUIRE_NATIVE"),
+        )
+        for path in sources
+    ]
+    built: list[Extension] = cythonize(modules, language_level=3, annotate=False)
+    return built
+
+
+setup(ext_modules=extensions() if sys.platform.startswith("linux") else [])
