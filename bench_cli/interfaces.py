@@ -493,7 +493,7 @@ class CacheBackend(Backend, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a row will allocate at most, in bytes; refused before it runs if there is not as much."""
+    """What a row will allocate at most, in bytes; refused beforehand if there is less."""
 
     memory: int = 0
     disk: int = 0
