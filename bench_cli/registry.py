@@ -1,0 +1,164 @@
+"""Backends and workloads by name. Nothing is imported until it is selected.
+
+A backend is named ``engine.variant``; the twin (``core``) is a parameter. Foreign backends come
+from installed packages (entry points in the group ``bench_cli.backends``) or, where a scenario
+names ``module:Class``, from any importable module: that runs code and needs ``--allow-code``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from typing import Any, cast
+
+from bench_cli.errors import CoreUnavailable, UnknownName, UsageError
+from bench_cli.interfaces import Backend, Workload
+
+CORES = ("native", "python")
+ENTRY_POINTS = "bench_cli.backends"
+NATIVE_MODULES = ("bench_cli.wal.native", "bench_cli.rewards.native", "bench_cli.workloads.native")
+NATIVE_REMEDY = (
+    "install a C compiler (gcc or clang) and the Python headers, then `make install` again "
+    "(or `pip install --force-reinstall .`); `--core python` runs the Python twins"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BackendEntry:
+    """Where a backend lives: per core, ``module:Class``."""
+
+    name: str
+    engine: str
+    summary: str
+    cores: dict[str, str]
+    origin: str = "built in"
+
+
+_BUILT_IN = (
+    BackendEntry("wal.none", "wal", "keeps nothing: the cost of logging without a log",
+                 {"native": "bench_cli.wal.native:NoneBackend",
+                  "python": "bench_cli.wal.log:NoneBackend"}),
+    BackendEntry("wal.basic", "wal", "appends to a file, one write per record or batch",
+                 {"native": "bench_cli.wal.native:BasicBackend",
+                  "python": "bench_cli.wal.log:BasicBackend"}),
+    BackendEntry("wal.mmap", "wal", "stores into preallocated, mapped segments",
+                 {"native": "bench_cli.wal.native:MmapBackend",
+                  "python": "bench_cli.wal.log:MmapBackend"}),
+    BackendEntry("rewards.pool", "rewards", "weighted draws from finite stock, logged",
+                 {"native": "bench_cli.rewards.native:Backend",
+                  "python": "bench_cli.rewards.pool:Backend"}),
+)  # fmt: skip
+
+_WORKLOAD_MODULES = (
+    "bench_cli.workloads.limits",
+    "bench_cli.workloads.wal",
+    "bench_cli.workloads.rewards",
+)
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """A sentence that offers the nearest names, or lists them all when none is near."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if near:
+        return "did you mean " + " or ".join(near) + "?"
+    return "known: " + ", ".join(names)
+
+
+@cache
+def native_missing() -> str | None:
+    """Why the compiled twins cannot be used; None when they can."""
+    for module in NATIVE_MODULES:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            return f"the compiled twin {module} is not built ({error})"
+    return None
+
+
+def default_core() -> str:
+    return "python" if native_missing() else "native"
+
+
+@cache
+def backends() -> dict[str, BackendEntry]:
+    """All backends that can be named, ours and those of installed packages."""
+    found = {entry.name: entry for entry in _BUILT_IN}
+    for point in metadata.entry_points(group=ENTRY_POINTS):
+        engine = point.name.partition(".")[0]
+        found.setdefault(
+            point.name,
+            BackendEntry(point.name, engine, "from an installed package",
+                         {"python": point.value}, origin=point.value),
+        )  # fmt: skip
+    return found
+
+
+def is_code(name: str) -> bool:
+    """Whether a backend name is ``module:Class`` and thus runs code when resolved."""
+    return ":" in name
+
+
+def _load(target: str) -> type[Any]:
+    module_name, _, attribute = target.partition(":")
+    try:
+        return cast("type[Any]", getattr(importlib.import_module(module_name), attribute))
+    except (ImportError, AttributeError) as error:
+        raise UnknownName(
+            f"backend {target!r} cannot be loaded: {error}",
+            remedy="check that the module is importable from here (PYTHONPATH) and names the class",
+        ) from error
+
+
+def cores_of(name: str) -> tuple[str, ...]:
+    """The twins a backend has. Foreign backends run as one, called "python"."""
+    if is_code(name):
+        return ("python",)
+    return tuple(entry_of(name).cores)
+
+
+def entry_of(name: str) -> BackendEntry:
+    known = backends()
+    if name not in known:
+        raise UnknownName(f"no backend {name!r}; {closest(name, known)}",
+                          remedy="`bench backends` lists them")  # fmt: skip
+    return known[name]
+
+
+def resolve(name: str, core: str | None, *, allow_code: bool = False) -> Backend:
+    """The backend object for one twin. A requested core is never replaced by another; a foreign
+    backend has no twin and is the same under both."""
+    if is_code(name):
+        if not allow_code:
+            raise UsageError(f"backend {name!r} runs code from a module",
+                             remedy="add --allow-code if you trust it")  # fmt: skip
+        return cast(Backend, _load(name)())
+    entry = entry_of(name)
+    if "native" not in entry.cores:
+        return cast(Backend, _load(entry.cores["python"])())
+    wanted = core or default_core()
+    if wanted == "native" and (missing := native_missing()):
+        raise CoreUnavailable(f"core native: {missing}", remedy=NATIVE_REMEDY)
+    return cast(Backend, _load(entry.cores[wanted])())
+
+
+@cache
+def workloads() -> dict[str, Workload]:
+    """All workloads by name."""
+    found: dict[str, Workload] = {}
+    for module_name in _WORKLOAD_MODULES:
+        for workload in importlib.import_module(module_name).WORKLOADS:
+            found[workload.name] = workload
+    return found
+
+
+def workload_of(name: str) -> Workload:
+    known = workloads()
+    if name not in known:
+        raise UnknownName(f"no workload {name!r}; {closest(name, known)}",
+                          remedy="`bench list --workloads` lists them")  # fmt: skip
+    return known[name]
