@@ -2,14 +2,30 @@
 
 Schema history, one line per version:
   1  first version
+
+A result file is input like any other: it may be truncated, edited by hand, made by another tool
+or by someone who means harm. ``read`` bounds its size and nesting before it parses, checks every
+field's type, and answers with one ``ResultFileError`` that names the place and what to do.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
+from bench_cli.errors import OutputError, ResultFileError
+from bench_cli.strict_json import JsonProblem, Shape, build, dumps, parse
+
 SCHEMA = 1
+MAX_BYTES = 256 << 20  # a 10,000-cell result of 5 processes x 5 samples is about 25 MB
+STATUSES = ("ok", "failed", "skipped")
+OUTCOMES = ("met", "missed", "unjudged")
+LATEST = "latest"
+_REWRITE = "give a file written by `bench run`, or run again to make a new one"
 
 
 @dataclass(slots=True)
@@ -78,3 +94,194 @@ class RunResult:
     created: str = ""  # ISO 8601, UTC
     interrupted: bool = False
     settings: dict[str, Any] = field(default_factory=dict)  # seed, quick, core ...
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+def read(path: Path) -> RunResult:
+    """The result in ``path``. Raises ResultFileError for anything that is not a whole, valid
+    result of a schema this version knows."""
+    text = _text_of(path)
+    try:
+        document = parse(text)
+        _check_version(document)
+        result = build(RunResult, document, Shape("result"))
+        _check_meaning(result)
+    except JsonProblem as problem:
+        where = f"{path}:{problem.place}" if problem.place else str(path)
+        raise ResultFileError(f"{where}: {problem}", remedy=problem.remedy or _REWRITE) from None
+    return result
+
+
+def _text_of(path: Path) -> str:
+    """The file's text. Only regular files are opened: a FIFO would wait for ever."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ResultFileError(f"{path}: not a regular file", remedy=_REWRITE)
+        if status.st_size > MAX_BYTES:
+            raise ResultFileError(
+                f"{path}: {status.st_size:,} bytes; a result file has at most {MAX_BYTES:,}",
+                remedy=_REWRITE,
+            )
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ResultFileError(f"{path}: {reason}", remedy=_REWRITE) from None
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ResultFileError(
+            f"{path}: byte {error.start}: not UTF-8 text", remedy=_REWRITE
+        ) from None
+
+
+def _check_version(document: Any) -> None:
+    if not isinstance(document, dict) or not {"schema", "results"} <= document.keys():
+        raise JsonProblem("JSON, but not a result of this tool (no `schema` and `results`)")
+    version = document["schema"]
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise JsonProblem(f"`schema` is {version!r:.40}; a result has a whole number from 1")
+    if version > SCHEMA:
+        raise JsonProblem(
+            f"written by a newer version (schema {version}; this one reads up to {SCHEMA})",
+            remedy="upgrade bench_cli, or run again with this version",
+        )
+
+
+def _check_meaning(result: RunResult) -> None:
+    seen: set[str] = set()
+    for position, row in enumerate(result.results):
+        place = f"results[{position}]"
+        if row.status not in STATUSES:
+            raise JsonProblem(f"{row.status!r:.40} is none of {', '.join(STATUSES)}",
+                              field=f"{place}.status")  # fmt: skip
+        if row.id in seen:
+            raise JsonProblem(f"row {row.id!r} is there twice", field=f"{place}.id")
+        seen.add(row.id)
+    for position, outcome in enumerate(result.requirements):
+        if outcome.status not in OUTCOMES:
+            raise JsonProblem(f"{outcome.status!r:.40} is none of {', '.join(OUTCOMES)}",
+                              field=f"requirements[{position}].status")  # fmt: skip
+
+
+# --- writing ---------------------------------------------------------------------------------
+
+
+def to_json(result: RunResult) -> str:
+    """The file's text: one line per row, so that two results can be compared with diff."""
+    return "".join(_lines(result))
+
+
+def _lines(result: RunResult) -> Iterator[str]:
+    document = _plain(result)
+    head = {name: value for name, value in document.items() if not isinstance(value, list)}
+    lists = {name: value for name, value in document.items() if isinstance(value, list)}
+    yield "{\n"
+    yield "".join(f'"{name}": {dumps(head[name])},\n' for name in sorted(head, key=_order))
+    blocks = (
+        f'"{name}": [' + ",".join("\n" + dumps(item) for item in lists[name]) + "]"
+        for name in sorted(lists, key=_order)
+    )
+    yield ",\n".join(blocks)
+    yield "\n}\n"
+
+
+_FIRST = ("schema", "created", "interrupted", "settings", "environment", "scenario_files")
+
+
+def _order(name: str) -> int:
+    return _FIRST.index(name) if name in _FIRST else len(_FIRST)
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses as dicts, recursively. (``dataclasses.asdict`` also copies every sample.)"""
+    if is_dataclass(value):
+        return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, list) and value and is_dataclass(value[0]):
+        return [_plain(item) for item in value]
+    return value
+
+
+def write(path: Path, result: RunResult) -> None:
+    """Write the result so that ``path`` holds either the old bytes or all of the new ones, also
+    after a power cut. Raises OutputError."""
+    try:
+        text = to_json(result)
+    except (ValueError, TypeError) as error:
+        raise OutputError(
+            f"the result cannot be stored as JSON: {error}",
+            remedy="a backend or workload reports a metric that is no finite number",
+        ) from error
+    _write_atomically(path, text.encode("utf-8"))
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise _output_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_writable(path: Path) -> None:
+    """Find out before anything runs that the result can be stored. Raises OutputError."""
+    probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path} is not a regular file", remedy="name a file with -o FILE")
+        with probe.open("wb"):
+            pass
+        probe.unlink()
+    except (OSError, ValueError) as error:
+        raise _output_error(path, error) from error
+
+
+def _output_error(path: Path, error: OSError | ValueError) -> OutputError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return OutputError(
+        f"cannot write {path}: {reason}", remedy="name a file you can write to with -o FILE"
+    )
+
+
+# --- naming ----------------------------------------------------------------------------------
+
+
+def default_path(folder: Path, created: str, name: str) -> Path:
+    """``folder/<UTC timestamp>-<name>.json``; ``created`` as in RunResult. The folder is made."""
+    stamp = created.replace("-", "").replace(":", "").partition(".")[0].rstrip("Z")
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _output_error(folder, error) from error
+    return folder / f"{stamp}Z-{safe[:80].lstrip('.') or 'run'}.json"
+
+
+def resolve(name: str, folder: Path) -> Path:
+    """``latest`` is the newest result in ``folder``; any other name is a path."""
+    if name != LATEST:
+        return Path(name)
+    found = [path for path in folder.glob("*.json") if not path.name.startswith(".")]
+    if not found:
+        raise ResultFileError(
+            f"no result in {folder}/", remedy="`bench run` leaves one there; or name a file"
+        )
+    return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name))
