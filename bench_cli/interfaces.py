@@ -510,6 +510,9 @@ class BodyInfo:
     loop: Iterable[Any] | None = None
     """What the timed loop iterates over; the runner times an empty loop over it and subtracts
     that. None: nothing to subtract."""
+    batches: int = 0
+    """0: a sample is as many batches as fill it, each with its own ``prepare``. n: exactly n
+    batches make one sample, prepared once; the slowest of them is reported (sustained rows)."""
 
 
 class Body(Protocol):

@@ -1,0 +1,120 @@
+"""The only timer.
+
+A *batch* is one call of ``Body.run``: a fixed number of operations and the loop around them. A
+*sample* is as many batches as take ``min_sample_ns`` (a number fixed in the warm-up and the same
+in all processes of a row), with untimed preparation between them and verification after it.
+The loop itself, timed empty over the same iterable, is subtracted.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench_cli.interfaces import Body
+from bench_cli.runner.counters import Counters, read_counters
+
+Now = Callable[[], int]
+OVERHEAD_TRIALS = 5
+WARM_UP_CAP = 20
+"""A warm-up stops after this many times ``min_sample_ns``, timed or not: a body whose preparation
+is far longer than its batches must not calibrate for ever."""
+
+
+@dataclass(slots=True)
+class Sample:
+    """``time_ns``: overhead subtracted, at least 0. ``batch_ns``: the raw time of each batch."""
+
+    time_ns: float
+    raw_ns: int
+    overhead_ns: float
+    prepare_ns: int
+    batch_ns: list[int] = field(default_factory=list)
+    counters: Counters = field(default_factory=Counters)
+
+
+def _nothing() -> None:
+    """What a batch without a loop costs: one call."""
+
+
+def _empty_loop(loop: Iterable[Any]) -> Callable[[], None]:
+    def run() -> None:
+        for _ in loop:
+            pass
+
+    return run
+
+
+def _time_call(run: Callable[[], None], now: Now) -> int:
+    """The timed region: one call, between two readings of the clock."""
+    start = now()
+    run()
+    return now() - start
+
+
+def loop_overhead_ns(loop: Iterable[Any] | None, now: Now = time.perf_counter_ns) -> float:
+    """What the timed region costs without its operations: the smallest of a few trials, because
+    an interrupted trial would subtract too much and flatter the row."""
+    empty = _nothing if loop is None else _empty_loop(loop)
+    return float(min(_time_call(empty, now) for _ in range(OVERHEAD_TRIALS)))
+
+
+def _quiet_collector() -> None:
+    """Empty the collector and set what is alive aside, so that only garbage of the timed
+    operations can make it run. It stays enabled: its runs are part of the cost, and counted."""
+    gc.collect()
+    gc.freeze()
+
+
+def take_sample(
+    body: Body, batches: int, overhead_ns: float, now: Now = time.perf_counter_ns
+) -> Sample:
+    """One sample of ``batches`` batches, verified. Raises what the body raises."""
+    sample = Sample(0.0, 0, overhead_ns * batches, 0)
+    fresh_each = not body.info.batches
+    for index in range(batches):
+        began = now()
+        if fresh_each or index == 0:
+            body.prepare()
+        _quiet_collector()
+        before = read_counters()
+        sample.prepare_ns += now() - began
+        sample.batch_ns.append(_time_call(body.run, now))
+        sample.counters += read_counters() - before
+    sample.raw_ns = sum(sample.batch_ns)
+    sample.time_ns = max(0.0, sample.raw_ns - sample.overhead_ns)
+    body.verify()
+    return sample
+
+
+def calibrate(
+    body: Body, min_sample_ns: int, now: Now = time.perf_counter_ns
+) -> tuple[int, float, Sample]:
+    """The warm-up: (batches per sample, loop overhead of a batch, the discarded sample).
+
+    The number of batches follows from the faster half of the warm-up's batches, so that a first,
+    cold one does not make every sample too short.
+    """
+    overhead = loop_overhead_ns(body.info.loop, now)
+    if body.info.batches:
+        return body.info.batches, overhead, take_sample(body, body.info.batches, overhead, now)
+    warm = take_sample(body, 1, overhead, now)
+    deadline = now() + WARM_UP_CAP * min_sample_ns
+    while warm.raw_ns < min_sample_ns and now() < deadline:
+        more = take_sample(body, _batches_left(warm, min_sample_ns), overhead, now)
+        warm.raw_ns += more.raw_ns
+        warm.batch_ns += more.batch_ns
+        warm.prepare_ns += more.prepare_ns
+    fast_half = sorted(warm.batch_ns)[: max(1, len(warm.batch_ns) // 2)]
+    typical = max(1.0, sum(fast_half) / len(fast_half))
+    return max(1, int(min_sample_ns * 1.05 / typical) + 1), overhead, warm
+
+
+def _batches_left(warm: Sample, min_sample_ns: int) -> int:
+    """At most doubles, so that one slow first batch cannot lead to thousands."""
+    done = len(warm.batch_ns)
+    missing = (min_sample_ns - warm.raw_ns) / max(1.0, warm.raw_ns / done)
+    return max(1, min(int(missing) + 1, done * 2))

@@ -1,0 +1,152 @@
+"""One cell in this process: build its body, warm up, take samples, count in a pass of its own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench_cli.interfaces import Body, Engines, Setting, Workload
+from bench_cli.runner.counters import Counted, Counters, count_pass, peak_rss_bytes
+from bench_cli.runner.loop import Sample, calibrate, loop_overhead_ns, take_sample
+
+SEED = 42
+"""The data of every cell is made from this seed, so that exact metrics agree between runs; the
+seed of a run orders its processes and nothing else."""
+
+
+@dataclass(slots=True)
+class Measurement:
+    """What one process found out about one cell; plain values only, it travels as JSON.
+
+    ``time_ns`` has one overhead-corrected value per sample, each over ``ops`` operations.
+    ``exact`` holds metrics of the counting pass, ``noisy`` those of the timed samples.
+    """
+
+    ops: int
+    payload: int
+    unit: str
+    batches: int
+    time_ns: list[float] = field(default_factory=list)
+    noisy: dict[str, float] = field(default_factory=dict)
+    exact: dict[str, float] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to sample. ``batches`` per sample as another process of the row calibrated it, or None
+    to calibrate here. ``counting``: whether to run the counting pass."""
+
+    samples: int
+    min_sample_ns: int
+    batches: int | None = None
+    counting: bool = True
+
+
+def measure(
+    workload: Workload,
+    params: Mapping[str, Any],
+    *,
+    backend: str | None,
+    core: str | None,
+    scratch: Path,
+    resolve: Callable[[str], Any],
+    sampling: Sampling,
+) -> Measurement:
+    """Raises what the engines and the verification raise; the caller makes a reason of it."""
+
+    def build(folder: str) -> Body:
+        place = scratch / folder
+        place.mkdir(parents=True)
+        setting = Setting(params, backend, core, SEED, place, Engines(resolve))
+        return workload.build(setting)
+
+    result = _timed(build("timed"), sampling)
+    shutil.rmtree(scratch / "timed")
+    if sampling.counting:
+        _counted(build("counted"), result)
+        shutil.rmtree(scratch / "counted")
+    return result
+
+
+def _timed(body: Body, sampling: Sampling) -> Measurement:
+    try:
+        if sampling.batches is None:
+            batches, overhead, _ = calibrate(body, sampling.min_sample_ns)
+        else:
+            batches, overhead = sampling.batches, loop_overhead_ns(body.info.loop)
+            take_sample(body, batches, overhead)  # the warm-up, discarded
+        samples = [take_sample(body, batches, overhead) for _ in range(sampling.samples)]
+    finally:
+        body.close()
+    info = body.info
+    result = Measurement(info.ops * batches, info.payload, info.unit, batches)
+    result.time_ns = [sample.time_ns for sample in samples]
+    result.noisy = _noisy_metrics(samples, result.ops, info.ops, info.payload, bool(info.batches))
+    share = result.noisy["overhead_share"]
+    if share > 0.9:
+        result.warnings.append(
+            f"the loop is {share:.0%} of the measured time; the rest is too small to trust"
+        )
+    return result
+
+
+def _noisy_metrics(
+    samples: list[Sample], ops: int, batch_ops: int, payload: int, sustained: bool
+) -> dict[str, float]:
+    """Per operation or per sample, as ``metrics.py`` declares them."""
+    count = len(samples)
+    total = sum((sample.counters for sample in samples), Counters())
+    raw = sum(sample.raw_ns for sample in samples)
+    found: dict[str, float] = {
+        "overhead_share": min(1.0, sum(s.overhead_ns for s in samples) / raw) if raw else 1.0,
+        "gc_timed": total.gc_runs,
+        "minor_faults_per_op": total.minor_faults / (ops * count),
+        "major_faults": total.major_faults,
+        "cpu_user_ns_per_op": total.cpu_user_ns / (ops * count),
+        "cpu_sys_ns_per_op": total.cpu_sys_ns / (ops * count),
+        "voluntary_switches": total.voluntary_switches / count,
+        "involuntary_switches": total.involuntary_switches / count,
+        "prepare_ns_per_op": sum(sample.prepare_ns for sample in samples) / (ops * count),
+        "peak_rss_bytes": peak_rss_bytes(),
+    }
+    if sustained and payload:
+        slowest = max(max(sample.batch_ns) for sample in samples)
+        found["slowest_bytes_per_s"] = payload * batch_ops / (slowest / 1e9)
+    return found
+
+
+def _counted(body: Body, result: Measurement) -> None:
+    """The counting pass: a fresh body, one batch to warm it, one counted. Its work depends on
+    the cell alone, so the counts agree between processes and runs."""
+    try:
+        body.prepare()
+        body.run()
+        body.verify()
+        body.prepare()
+        counted = count_pass(body.run)
+        body.verify()
+        result.exact.update(_exact_metrics(counted, body.info.ops))
+        result.exact.update(body.metrics())
+    finally:
+        body.close()
+
+
+def _exact_metrics(counted: Counted, ops: int) -> dict[str, float]:
+    found: dict[str, float] = {"exact_ops": ops}
+    if counted.allocations is not None and counted.allocated is not None:
+        found["allocs_per_op"] = counted.allocations / ops
+        found["alloc_bytes_per_op"] = counted.allocated / ops
+    if counted.written is not None:
+        found["written_bytes_per_op"] = counted.written[0] / ops
+        found["write_calls_per_op"] = counted.written[1] / ops
+    found["gc_count"] = float(sum(counted.gc_runs))
+    for generation, runs in enumerate(counted.gc_runs):
+        found[f"gc_gen{generation}"] = float(runs)
+    return found

@@ -1,0 +1,3 @@
+from collections.abc import Callable
+
+def count_allocations(call: Callable[[], object]) -> tuple[int, int]: ...

@@ -1,0 +1,99 @@
+"""Starting one worker process and turning whatever becomes of it into an answer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench_cli.runner.worker import Job
+
+STDERR_TAIL = 2000
+"""Bytes of a worker's last words that go into a reason."""
+
+
+def run_worker(job: Job, timeout_ns: int) -> dict[str, Any]:
+    """The worker's answer: ``{"ok": True, "cell": ..., "limits": ...}`` or ``{"ok": False,
+    "reason": ...}``. A worker that is killed, exits early, or takes longer than ``timeout_ns`` is
+    an answer too. KeyboardInterrupt kills the worker and goes on to the caller."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench_cli.runner.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # Ctrl-C reaches us alone; we end the worker in order
+        env=_environment(),
+    )
+    try:
+        out, err = process.communicate(job.to_json(), timeout=timeout_ns / 1e9)
+    except subprocess.TimeoutExpired:
+        _end(process)
+        return {"ok": False, "reason": f"took longer than its limit of {timeout_ns / 1e9:g} s"}
+    except BaseException:
+        _end(process)
+        raise
+    return _answer(process.returncode, out, err)
+
+
+def _environment() -> dict[str, str]:
+    """The same for every worker: hashes and thread pools must not differ between processes."""
+    fixed = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return {**os.environ, **fixed}
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Kill the worker and whatever it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def _answer(code: int, out: str, err: str) -> dict[str, Any]:
+    if code < 0:
+        return {"ok": False, "reason": _killed(-code)}
+    try:
+        answer: dict[str, Any] = json.loads(out)
+    except ValueError:
+        last = err.strip()[-STDERR_TAIL:].splitlines()
+        said = last[-1] if last else "it said nothing"
+        return {"ok": False, "reason": f"the worker ended with exit code {code}: {said}"}
+    return answer
+
+
+def _killed(number: int) -> str:
+    try:
+        name = signal.Signals(number).name
+    except ValueError:
+        name = f"signal {number}"
+    hint = {
+        signal.SIGKILL: "; often the system's out-of-memory killer",
+        signal.SIGBUS: "; a mapped file lost its backing (a full disk?)",
+    }
+    return f"the worker was killed by {name}{hint.get(signal.Signals(number), '')}"
+
+
+class Scratch:
+    """The run's own folder under ``_tmp/``; one sub-folder per process, removed after it."""
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        self.path = Path(tempfile.mkdtemp(prefix="run-", dir=root))
+
+    def fresh(self, name: str) -> Path:
+        place = self.path / name
+        place.mkdir()
+        return place
+
+    def drop(self, place: Path) -> None:
+        shutil.rmtree(place, ignore_errors=True)
+
+    def close(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)

@@ -1,0 +1,99 @@
+"""A fresh process that measures one cell: ``python -m bench_cli.runner.worker``.
+
+It reads one JSON job from standard input and writes one JSON answer to the standard output it
+was started with; anything a backend prints goes to standard error. Limits that the cell refers
+to are measured first, in the same process, so that a ratio never mixes two processes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from bench_cli import registry
+from bench_cli.errors import BenchError
+from bench_cli.runner.measure import Sampling, measure
+
+LIMIT_SAMPLES = 3
+LIMIT_SAMPLE_NS = 10_000_000
+"""Limits beside a row: short samples, because many rows carry them and C loops vary little."""
+
+
+@dataclass(slots=True)
+class Job:
+    """``limits``: id -> (workload, params) of limit cells to measure beside this one."""
+
+    cell_id: str
+    workload: str
+    params: dict[str, Any]
+    backend: str | None
+    core: str | None
+    samples: int
+    min_sample_ns: int
+    batches: int | None
+    scratch: str
+    allow_code: bool = False
+    limits: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+def answer(job: Job) -> dict[str, Any]:
+    """The measurement, or the reason why there is none."""
+    limits: dict[str, Any] = {}
+    try:
+        for index, (limit_id, (name, params)) in enumerate(job.limits.items()):
+            limits[limit_id] = _measure_limit(job, index, name, params)
+        found = measure(
+            registry.workload_of(job.workload),
+            job.params,
+            backend=job.backend,
+            core=job.core,
+            scratch=Path(job.scratch) / "cell",
+            resolve=lambda name: registry.resolve(name, job.core, allow_code=job.allow_code),
+            sampling=Sampling(job.samples, job.min_sample_ns, job.batches),
+        )
+    except Exception as error:
+        return {"ok": False, "reason": reason_of(error), "limits": limits}
+    return {"ok": True, "cell": found.as_json(), "limits": limits}
+
+
+def _measure_limit(job: Job, index: int, name: str, params: dict[str, Any]) -> dict[str, Any]:
+    return measure(
+        registry.workload_of(name),
+        params,
+        backend=None,
+        core=None,
+        scratch=Path(job.scratch) / f"limit-{index}",
+        resolve=lambda name: registry.resolve(name, job.core, allow_code=job.allow_code),
+        sampling=Sampling(LIMIT_SAMPLES, LIMIT_SAMPLE_NS, counting=False),
+    ).as_json()
+
+
+def reason_of(error: BaseException) -> str:
+    """One line: what kind of failure, and what it said."""
+    if isinstance(error, BenchError):
+        return f"{error.slug}: {error.message}"
+    if isinstance(error, MemoryError):
+        return "out of memory: " + (str(error) or "an allocation was refused")
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"system: {error.strerror} (errno {error.errno})"
+    return f"{type(error).__name__}: {error}"
+
+
+def main(source: TextIO, target: TextIO) -> None:
+    raw = json.loads(source.read())
+    raw["limits"] = {key: (name, params) for key, (name, params) in raw["limits"].items()}
+    json.dump(answer(Job(**raw)), target)
+    target.flush()
+
+
+if __name__ == "__main__":
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    main(sys.stdin, out)
