@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 Buffer = bytes | bytearray | memoryview
 
@@ -383,20 +383,25 @@ class PoolBackend(Backend, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CacheOptions:
-    """Sizes in bytes; 0 = no limit. ``max_size`` bounds all block memory, ``max_pending`` that of
-    blocks not yet uploaded. ``wait_ns``: how long a write may wait for room before CacheFull."""
+    """Sizes in bytes; 0 = no limit. ``block_size`` and ``chunk_size`` are powers of two of at
+    least 4 KiB, a chunk holds whole blocks.
+
+    ``max_size`` bounds the memory of all blocks, ``max_pending`` that of blocks not yet uploaded:
+    what their buffers take, not what was written. ``pool_bytes``: block buffers made and faulted
+    in when the cache opens, and kept by ``trim``. ``wait_ns``: how long a write may wait for room
+    before CacheFull."""
 
     block_size: int = 4 << 20
     chunk_size: int = 64 << 20
     max_size: int = 0
     max_pending: int = 0
-    pool_bytes: int = 0  # buffers kept for reuse after eviction
+    pool_bytes: int = 0
     wait_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class DirtyBlock:
-    """A block with bytes the store does not have. ``generation`` changes with every write to it."""
+class DirtyBlock(NamedTuple):
+    """A block with bytes the store does not have. ``generation`` changes with every write to it
+    and never comes back, not even for another file of the same name."""
 
     name: str
     block: int
@@ -408,18 +413,47 @@ class CacheStats:
     files: int
     blocks: int
     dirty_blocks: int
-    allocated: int  # bytes of block memory in use
-    pending: int  # bytes of block memory not yet uploaded
+    allocated: int  # bytes of buffers in use
+    pending: int  # bytes of buffers not yet uploaded
     pooled: int  # bytes of buffers kept for reuse
-    evicted_blocks: int
+    evicted_blocks: int  # since the cache was opened
+    waited_ns: int  # time writes waited for room
+
+    @property
+    def resident(self) -> int:
+        """Buffer memory the system has given: buffers are faulted in when they are made, so what
+        is in use or pooled is resident."""
+        return self.allocated + self.pooled
+
+
+class Waiter(Protocol):
+    """How a write waits for room, injected so that tests need no real waiting. Called with no
+    lock held."""
+
+    def ticket(self) -> int:
+        """Taken before looking for room."""
+
+    def wait(self, ticket: int, timeout_ns: int) -> None:
+        """Return after the first ``wake`` since ``ticket`` was taken, or after the time; may
+        return early, the caller looks again."""
+
+    def wake(self) -> None:
+        """There may be room now."""
 
 
 class BlockCache(Protocol):
-    """A write cache of block buffers in front of a block store. Thread-safe per file. The newest
-    write wins; bytes never written read as zero."""
+    """A write cache of block buffers in front of a block store. Thread-safe. The newest write
+    wins; bytes never written read as zero. With a log, an operation is in the log before it is
+    in memory, in the same order.
+
+    The cache does not know the store: whoever calls ``remove`` or ``truncate`` tells the store
+    too (``Uploader`` does both in a safe order). Offsets and sizes are 0..2^63-1; a range that
+    leaves them is a ValueError. A name must be encodable as UTF-8. After ``close`` every call
+    raises CacheError."""
 
     def write(self, name: str, offset: int, data: Buffer) -> None:
-        """Raises CacheFull and then has stored nothing of ``data``."""
+        """Raises CacheFull and then has stored nothing of ``data``. Evicts clean blocks, least
+        recently used first, to make room. Writing nothing creates nothing."""
 
     def write_many(self, requests: Sequence[tuple[str, int, Buffer]]) -> None:
         """In order; each request is all or nothing. Stops at the first error."""
@@ -428,29 +462,42 @@ class BlockCache(Protocol):
         """Fill ``buffer``; bytes not held become zero. Returns how many lie below the file's
         size. Raises FileNotCached (and creates nothing)."""
 
-    def read_many(self, requests: Sequence[tuple[str, int, bytearray | memoryview]]) -> int: ...
-    def is_range_covered(self, name: str, offset: int, length: int) -> bool: ...
-    def file_size(self, name: str) -> int: ...
-    def list_files(self) -> list[tuple[str, int]]:
-        """(name, size), sorted by name."""
+    def read_many(self, requests: Sequence[tuple[str, int, bytearray | memoryview]]) -> int:
+        """The sum of what ``read_into`` returns, in order. Stops at the first error."""
 
-    def truncate(self, name: str, size: int) -> None: ...
-    def remove(self, name: str) -> None: ...
+    def is_range_covered(self, name: str, offset: int, length: int) -> bool:
+        """Is every byte held? False for an unknown file. No use of the block."""
+
+    def file_size(self, name: str) -> int:
+        """Raises FileNotCached."""
+
+    def list_files(self) -> list[tuple[str, int]]:
+        """(name, size), sorted by name. A file stays listed while all its blocks are evicted."""
+
+    def truncate(self, name: str, size: int) -> None:
+        """Raises FileNotCached. Bytes at and beyond ``size`` are forgotten and read zero."""
+
+    def remove(self, name: str) -> None:
+        """Raises FileNotCached."""
+
     def dirty_blocks(self, name: str | None = None) -> list[DirtyBlock]:
-        """Sorted by name and block; no data is copied."""
+        """Sorted by name and block; no data is copied. Empty for an unknown file."""
 
     def read_block(self, name: str, block: int) -> tuple[int, list[tuple[int, bytes]]]:
         """(generation, extents) of a block for uploading: each extent (offset in the block,
-        bytes), a consistent copy."""
+        bytes), a consistent copy. Raises FileNotCached when the block is not held."""
 
     def mark_uploaded(self, name: str, block: int, generation: int) -> bool:
-        """True when the block is clean now; False when it was written since ``generation``."""
+        """True when the block is still of ``generation``, and clean now; False when it was
+        written since, or is not held."""
 
     def fill(self, name: str, offset: int, data: Buffer) -> None:
-        """Bytes from the store; never over bytes already held."""
+        """Bytes from the store; never over bytes already held. Not logged. Makes room and raises
+        CacheFull as ``write`` does, and grows the file to hold them."""
 
     def evict_one(self) -> bool:
-        """Drop the least recently used clean block; False when there is none."""
+        """Drop the least recently used clean block (written, read or filled longest ago); False
+        when there is none."""
 
     def evict_all(self) -> int:
         """Drop every clean block; how many."""
@@ -460,24 +507,46 @@ class BlockCache(Protocol):
 
     def stats(self) -> CacheStats: ...
     def checkpoint(self) -> None:
-        """Shorten the log to what is still dirty."""
+        """Shorten the log to what is still dirty: the dirty blocks and all file sizes go to a
+        snapshot beside the log, durably, and only then is the log reset. Raises Unsupported
+        without a log and its directory."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Release all memory; the log stays open (whoever opened it closes it). Idempotent."""
 
 
 class BlockStore(Protocol):
-    """Object storage: whole blocks by name and number."""
+    """Object storage: blocks by file name and number. Thread-safe. Raises StoreError."""
 
     def put(self, name: str, block: int, extents: Iterable[tuple[int, Buffer]]) -> None:
-        """Merge the extents into the stored block, atomically."""
+        """Merge the extents (offset in the block, bytes) into the stored block, atomically."""
 
-    def get(self, name: str, block: int) -> bytes | None: ...
-    def delete(self, name: str) -> None: ...
-    def blocks(self, name: str) -> Iterator[int]: ...
+    def get(self, name: str, block: int) -> bytes | None:
+        """The block up to the last byte ever put, gaps as zeros."""
+
+    def cut(self, name: str, block: int, length: int) -> None:
+        """Forget the block's bytes from ``length`` on; the whole block for 0."""
+
+    def delete(self, name: str) -> None:
+        """Forget every block of a file; no error when there is none."""
+
+    def blocks(self, name: str) -> Iterator[int]:
+        """The numbers stored, ascending."""
 
 
 class CacheBackend(Backend, Protocol):
-    def open(self, options: CacheOptions, *, log: WriteAheadLog | None = None) -> BlockCache: ...
+    def open(
+        self,
+        options: CacheOptions,
+        *,
+        log: WriteAheadLog | None = None,
+        directory: Path | None = None,
+        file_system: FileSystem | None = None,
+        clock: Clock | None = None,
+        waiter: Waiter | None = None,
+    ) -> BlockCache:
+        """A new cache over an empty log. ``directory`` is the log's, for ``checkpoint``."""
+
     def recover(
         self,
         options: CacheOptions,
@@ -485,7 +554,13 @@ class CacheBackend(Backend, Protocol):
         backend: LogBackend,
         directory: Path,
         log_options: LogOptions,
-    ) -> tuple[BlockCache, WriteAheadLog, Recovery]: ...
+        clock: Clock | None = None,
+        waiter: Waiter | None = None,
+    ) -> tuple[BlockCache, WriteAheadLog, Recovery]:
+        """The cache as it was acknowledged, from the last checkpoint and the log, and that log
+        opened for appending. Clean blocks are kept as far as the limits allow. Raises CacheFull
+        when the dirty blocks alone are beyond the limits (the log is untouched), and what opening
+        the log raises."""
 
 
 # --- workloads: what is timed ----------------------------------------------------------------
