@@ -1,0 +1,130 @@
+"""From the answers of worker processes to rows of a result."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bench_cli.cells import Cell
+from bench_cli.interfaces import Durability, Workload
+from bench_cli.metrics import METRICS, Kind
+from bench_cli.results import Row, Samples
+
+Answer = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What is known of a cell so far: one answer per process that ran, and the first failure."""
+
+    cell: Cell
+    answers: list[Answer] = field(default_factory=list)
+    failure: str | None = None
+
+    @property
+    def batches(self) -> int | None:
+        """Batches per sample as the first process calibrated them."""
+        return int(self.answers[0]["cell"]["batches"]) if self.answers else None
+
+
+def empty_row(cell: Cell, workload: Workload, status: str, reason: str | None) -> Row:
+    return Row(
+        id=cell.id,
+        scenario=cell.scenario,
+        workload=cell.workload,
+        group=workload.group,
+        backend=cell.backend,
+        core=cell.core,
+        params=dict(cell.params),
+        status=status,
+        reason=reason,
+    )
+
+
+def row_of(outcome: Outcome, workload: Workload, durability: Durability | None) -> Row:
+    """A cell that failed in any process is failed: part of its work could not be verified."""
+    cell = outcome.cell
+    if outcome.failure is not None or not outcome.answers:
+        row = empty_row(cell, workload, "failed", outcome.failure or "no process finished")
+    else:
+        row = empty_row(cell, workload, "ok", None)
+        fill_measured(row, [answer["cell"] for answer in outcome.answers])
+    for answer in outcome.answers:
+        for limit, found in answer["limits"].items():
+            row.limits.setdefault(limit, []).append(ns_per_op(found))
+    row.ceiling = workload.ceiling(cell.params, cell.backend)
+    row.durability = asdict(durability) if durability else None
+    return row
+
+
+def ns_per_op(found: Mapping[str, Any]) -> float:
+    """One process's value: the median over its samples."""
+    return float(statistics.median(found["time_ns"])) / int(found["ops"])
+
+
+def fill_measured(row: Row, found: Sequence[Mapping[str, Any]]) -> None:
+    """Put the measurements of all processes of a row into it."""
+    first = found[0]
+    row.samples = Samples(
+        [list(one["time_ns"]) for one in found], first["ops"], first["payload"], first["unit"]
+    )
+    row.per_process = _noisy(found, first)
+    row.metrics = {name: statistics.median(values) for name, values in row.per_process.items()}
+    _exact(row, found)
+    row.warnings = sorted({text for one in found for text in one["warnings"]})
+
+
+def _noisy(found: Sequence[Mapping[str, Any]], first: Mapping[str, Any]) -> dict[str, list[float]]:
+    times = [ns_per_op(one) for one in found]
+    values: dict[str, list[float]] = {"ns_per_op": times}
+    if all(times):
+        rate = "draws_per_s" if first["unit"] == "draws" else "ops_per_s"
+        values[rate] = [1e9 / time for time in times]
+        if first["payload"]:
+            values["bytes_per_s"] = [first["payload"] * 1e9 / time for time in times]
+    for name in first["noisy"]:
+        values[name] = [one["noisy"][name] for one in found]
+    return values
+
+
+def _exact(row: Row, found: Sequence[Mapping[str, Any]]) -> None:
+    """Exact metrics must agree between processes; where they do not, the largest is kept and
+    the row says so. A metric unknown to ``metrics.py`` is a backend's own."""
+    for name in found[0]["exact"]:
+        values = [one["exact"][name] for one in found if name in one["exact"]]
+        row.metrics[name] = max(values)
+        declared = METRICS.get(name)
+        if declared and declared.kind is Kind.EXACT and min(values) != max(values):
+            row.warnings.append(
+                f"{name} differs between processes: {min(values):g} to {max(values):g}"
+            )
+
+
+def limit_rows(
+    outcomes: Sequence[Outcome], limit_cells: Mapping[str, Cell], workloads: Mapping[str, Workload]
+) -> list[Row]:
+    """Rows for limits that were measured only beside other rows: one value per process."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for outcome in outcomes:
+        for answer in outcome.answers:
+            for limit, measured in answer["limits"].items():
+                found.setdefault(limit, []).append(measured)
+    rows = []
+    for limit, measured in sorted(found.items()):
+        cell = limit_cells[limit]
+        row = empty_row(cell, workloads[cell.workload], "ok", None)
+        fill_measured(row, _same_work(measured))
+        rows.append(row)
+    return rows
+
+
+def _same_work(found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Each process calibrated the limit for itself; times are brought to the first one's number
+    of operations, so that a row holds one ``ops``."""
+    ops = int(found[0]["ops"])
+    return [
+        {**one, "time_ns": [time * ops / int(one["ops"]) for time in one["time_ns"]]}
+        for one in found
+    ]

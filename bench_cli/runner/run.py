@@ -1,0 +1,180 @@
+"""Run a plan: one fresh process after the other, each journalled before the next starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench_cli import registry
+from bench_cli.cells import Cell
+from bench_cli.errors import BenchError, OutputError
+from bench_cli.interfaces import Durability, Reporter
+from bench_cli.results import Row, RunResult
+from bench_cli.run_store import RunStore
+from bench_cli.runner.assemble import Outcome, empty_row, limit_rows, row_of
+from bench_cli.runner.plan import Plan, Turn
+from bench_cli.runner.processes import Scratch, run_worker
+from bench_cli.runner.worker import Job
+
+Runner = Callable[[Job, int], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """``budget_s``: no further process is started after that many seconds (None: no bound)."""
+
+    scratch: Path
+    allow_code: bool = False
+    budget_s: float | None = None
+
+
+def execute(
+    plan: Plan,
+    limit_cells: Mapping[str, Cell],
+    *,
+    settings: RunSettings,
+    reporter: Reporter,
+    store: RunStore,
+    environment: dict[str, Any],
+    runner: Runner = run_worker,
+) -> RunResult:
+    """All rows, in the order of ``plan.cells``, then the limits measured beside them. Ctrl-C ends
+    the run and keeps what is there: the result then says ``interrupted``."""
+    outcomes = {cell.id: Outcome(cell) for cell in plan.cells}
+    scratch = _scratch(settings.scratch)
+    reporter.started(len(plan.cells), plan.processes, plan.estimate_s)
+    interrupted = False
+    try:
+        _all_turns(plan, limit_cells, outcomes, settings, scratch, reporter, store, runner)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        reporter.finished()
+        scratch.close()
+    rows = [
+        _row(outcomes[cell.id], settings, interrupted)
+        for cell in plan.cells
+        if not interrupted or cell.skip or outcomes[cell.id].answers or outcomes[cell.id].failure
+    ]
+    known = {row.id for row in rows}
+    rows += [
+        row
+        for row in limit_rows(list(outcomes.values()), limit_cells, registry.workloads())
+        if row.id not in known
+    ]
+    return RunResult(
+        environment=environment,
+        scenario_files=[],
+        results=rows,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        interrupted=interrupted,
+    )
+
+
+def _scratch(root: Path) -> Scratch:
+    try:
+        return Scratch(root)
+    except OSError as error:
+        raise OutputError(
+            f"cannot make a scratch folder under {root}: {error.strerror}",
+            remedy="free space there or make it writable (`make clean` empties _tmp/)",
+        ) from error
+
+
+def _all_turns(
+    plan: Plan,
+    limit_cells: Mapping[str, Cell],
+    outcomes: Mapping[str, Outcome],
+    settings: RunSettings,
+    scratch: Scratch,
+    reporter: Reporter,
+    store: RunStore,
+    runner: Runner,
+) -> None:
+    began = time.monotonic()
+    for number, turn in enumerate(plan.turns):
+        outcome = outcomes[turn.cell.id]
+        if outcome.failure is not None:
+            reporter.process_done(turn.cell.id, False, None)
+            continue
+        spent = time.monotonic() - began
+        if settings.budget_s is not None and spent > settings.budget_s:
+            break
+        answer = _one_turn(turn, number, outcome, limit_cells, settings, scratch, runner)
+        store.append({"cell": turn.cell.id, "round": turn.round, "answer": answer})
+        if answer["ok"]:
+            outcome.answers.append(answer)
+        else:
+            outcome.failure = answer["reason"]
+        reporter.process_done(turn.cell.id, answer["ok"], answer.get("reason"))
+
+
+def _one_turn(
+    turn: Turn,
+    number: int,
+    outcome: Outcome,
+    limit_cells: Mapping[str, Cell],
+    settings: RunSettings,
+    scratch: Scratch,
+    runner: Runner,
+) -> dict[str, Any]:
+    cell = turn.cell
+    try:
+        place = scratch.fresh(f"{number:05d}")
+    except OSError as error:
+        return {"ok": False, "reason": f"no scratch folder: {error.strerror}", "limits": {}}
+    job = Job(
+        cell_id=cell.id,
+        workload=cell.workload,
+        params=dict(cell.params),
+        backend=cell.backend,
+        core=cell.core,
+        samples=cell.plan.samples,
+        min_sample_ns=cell.plan.min_sample_ns,
+        batches=outcome.batches,
+        scratch=str(place),
+        allow_code=settings.allow_code,
+        limits={
+            limit: (limit_cells[limit].workload, dict(limit_cells[limit].params))
+            for limit in cell.limits
+        },
+    )
+    try:
+        return runner(job, cell.plan.timeout_ns)
+    finally:
+        scratch.drop(place)
+
+
+def _row(outcome: Outcome, settings: RunSettings, interrupted: bool) -> Row:
+    cell = outcome.cell
+    workload = registry.workload_of(cell.workload)
+    if cell.skip is not None:
+        return empty_row(cell, workload, "skipped", cell.skip)
+    if not outcome.answers and outcome.failure is None:
+        return empty_row(cell, workload, "skipped", "the time budget was used up before it ran")
+    row = row_of(outcome, workload, _durability(cell, settings))
+    if len(outcome.answers) < cell.plan.processes and outcome.failure is None:
+        why = "interrupted" if interrupted else "the time budget was used up"
+        row.warnings.append(f"{len(outcome.answers)} of {cell.plan.processes} processes: {why}")
+    return row
+
+
+def _durability(cell: Cell, settings: RunSettings) -> Durability | None:
+    """The declared level of the backend under the row's parameters; limits have none."""
+    if cell.backend is None:
+        return None
+    try:
+        backend = registry.resolve(cell.backend, cell.core, allow_code=settings.allow_code)
+        own = backend.durability(cell.params)
+        log = cell.params.get("wal")
+        if not log:
+            return own
+        return registry.resolve(str(log), cell.core, allow_code=settings.allow_code).durability(
+            cell.params
+        )
+    except BenchError:
+        return None

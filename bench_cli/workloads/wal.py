@@ -1,0 +1,340 @@
+"""Write-ahead log rows: append, remove, sync, sustained appends, recovery.
+
+``state: steady`` appends into segments that were created and faulted in before; ``state: cold``
+times a log from its creation, so the first touch of every page is in the figure.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from bench_cli.interfaces import (
+    Body,
+    BodyInfo,
+    Capability,
+    LogBackend,
+    LogOptions,
+    Needs,
+    RecordKind,
+    Setting,
+    WriteAheadLog,
+)
+from bench_cli.wal.format import decode_write
+from bench_cli.workloads.base import (
+    KIB,
+    MIB,
+    Declared,
+    PlainBody,
+    choice,
+    count,
+    expect,
+    laps,
+    random_bytes,
+    size,
+)
+
+BATCH_VOLUME = {"native": 16 * MIB, "python": 4 * MIB}
+MOST_LAPS = {"native": 100_000, "python": 5_000}
+"""A batch appends at most this volume and this many records: enough to time, little enough to
+verify by recovering it."""
+
+
+def log_options(params: Mapping[str, Any], segment: int | None = None) -> LogOptions:
+    return LogOptions(
+        format=str(params.get("format", "binary")),
+        segment_size=segment or int(params.get("segment", 64 * MIB)),
+    )
+
+
+def batch_ops(record: int, core: str | None) -> int:
+    kind = core or "python"
+    return max(4, min(MOST_LAPS[kind], BATCH_VOLUME[kind] // max(1, record)))
+
+
+class LogBody(PlainBody):
+    """A body over one log. ``self.log`` is open between construction and ``close``."""
+
+    def __init__(self, setting: Setting) -> None:
+        assert setting.backend is not None  # a log row always names its backend
+        self.setting = setting
+        self.backend = cast(LogBackend, setting.engines.resolve(setting.backend))
+        self.options = log_options(setting.params)
+        self.place = setting.scratch / "log"
+        self.log: WriteAheadLog = self.backend.open(self.place, self.options)
+        self.appended = 0
+        self._start = 0
+
+    def empty(self) -> None:
+        """Before a batch: the log holds nothing."""
+        self.log.reset()
+        self.mark()
+
+    def mark(self) -> None:
+        stats = self.log.stats()
+        self.appended = stats.appends
+        self._start = stats.bytes
+
+    def verify(self) -> None:
+        """Records counted by the log, and found again by recovery, are what the batch wrote."""
+        self.check_records(self.info.ops)
+
+    def check_records(self, wanted: int) -> None:
+        expect("records appended", self.log.stats().appends - self.appended, wanted)
+        if Capability.RECOVERY in self.backend.capabilities:
+            found = self.backend.recover(self.place, self.options)
+            expect("records found by recovery", found.records, wanted)
+            expect("damages found by recovery", found.damages, ())
+
+    def metrics(self) -> dict[str, float]:
+        stats = self.log.stats()
+        return {
+            "wal_bytes_per_op": (stats.bytes - self._start) / self.info.ops,
+            "wal_file_size": float(stats.file_size),
+            "wal_allocated_bytes": float(stats.allocated),
+        }
+
+    def close(self) -> None:
+        self.log.close()
+
+
+class AppendBody(LogBody):
+    """Append one record, into a log whose pages exist."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        record = int(setting.params["record"])
+        self.batch = int(setting.params["batch"])
+        ops = batch_ops(record, setting.core)
+        self.payload = random_bytes(record, setting.seed)
+        self.payloads = [self.payload] * self.batch
+        self.laps = laps(max(1, ops // self.batch))
+        self.info = BodyInfo(len(self.laps) * self.batch, payload=record, loop=self.laps)
+
+    def prepare(self) -> None:
+        self.empty()
+
+    def run(self) -> None:
+        if self.batch > 1:
+            append_many, payloads = self.log.append_many, self.payloads
+            for _ in self.laps:
+                append_many(payloads)
+            return
+        append, payload = self.log.append, self.payload
+        for _ in self.laps:
+            append(payload)
+
+
+class ColdAppendBody(AppendBody):
+    """Create a log and append to it: the first touch of its pages is timed."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        volume = BATCH_VOLUME[setting.core or "python"]
+        record = int(setting.params["record"])
+        self.options = log_options(setting.params, segment=max(volume, 2 * record) + 2 * MIB)
+
+    def prepare(self) -> None:
+        self.log.close()
+        shutil.rmtree(self.place, ignore_errors=True)
+        self.appended = self._start = 0
+
+    def run(self) -> None:
+        self.log = self.backend.open(self.place, self.options)
+        super().run()
+
+
+class RemoveBody(LogBody):
+    """Append a remove record."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.laps = laps(batch_ops(64, setting.core))
+        self.info = BodyInfo(len(self.laps), loop=self.laps)
+
+    def prepare(self) -> None:
+        self.empty()
+
+    def run(self) -> None:
+        append_remove, name = self.log.append_remove, "export/home/file-000001.dat"
+        for _ in self.laps:
+            append_remove(name)
+
+
+class SyncBody(LogBody):
+    """Make ``after`` bytes durable that were appended just before, untimed."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.payload = random_bytes(int(setting.params["after"]), setting.seed)
+        self.info = BodyInfo(1, payload=len(self.payload))
+
+    def prepare(self) -> None:
+        if self.log.stats().file_size > self.options.segment_size // 2:
+            self.log.reset()
+        self.log.append(self.payload)
+
+    def run(self) -> None:
+        self.log.sync()
+
+    def verify(self) -> None:
+        stats = self.log.stats()
+        expect("durable sequence after a sync", stats.durable_sequence, stats.last_sequence)
+
+
+class SustainedBody(LogBody):
+    """Append without a pause, rotation included; the slowest of 16 intervals is reported."""
+
+    INTERVALS = 16
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        record, total = int(setting.params["record"]), int(setting.params["total"])
+        self.payload = random_bytes(record, setting.seed)
+        self.laps = laps(max(1, total // record // self.INTERVALS))
+        self.info = BodyInfo(len(self.laps), record, loop=self.laps, batches=self.INTERVALS)
+
+    def prepare(self) -> None:
+        """A log of its own for each sample: what the last one left on disk must not count."""
+        self.log.close()
+        shutil.rmtree(self.place, ignore_errors=True)
+        self.log = self.backend.open(self.place, self.options)
+        self.mark()
+
+    def run(self) -> None:
+        append, payload = self.log.append, self.payload
+        for _ in self.laps:
+            append(payload)
+
+    def verify(self) -> None:
+        done = self.log.stats().appends
+        if done % len(self.laps) or not done:
+            expect("records appended", done, len(self.laps) * self.INTERVALS)
+
+
+class LiveFiles:
+    """What a log's records leave alive: the written ranges of every file that was not removed."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, list[tuple[int, int, int]]] = {}
+        """name -> (sequence, offset, length) in order."""
+
+    def apply(self, sequence: int, kind: int, payload: memoryview) -> None:
+        if kind == RecordKind.WRITE:
+            name, offset, data = decode_write(payload)
+            self.files.setdefault(name, []).append((sequence, offset, len(data)))
+        elif kind == RecordKind.REMOVE:
+            self.files.pop(bytes(payload).decode("utf-8", "surrogateescape"), None)
+
+
+class RecoverBody(PlainBody):
+    """Open a log of ``entries`` records and rebuild which files live, until usable.
+
+    With ``removes: half`` every second file is removed again, as on the page."""
+
+    def __init__(self, setting: Setting) -> None:
+        assert setting.backend is not None  # a log row always names its backend
+        self.backend = cast(LogBackend, setting.engines.resolve(setting.backend))
+        self.options = log_options(setting.params)
+        self.place: Path = setting.scratch / "log"
+        self.entries = int(setting.params["entries"])
+        removes = self.entries // 2 if setting.params["removes"] == "half" else 0
+        self.writes = self.entries - removes
+        self.wanted = self._write_log(removes, int(setting.params["record"]), setting.seed)
+        self.live = LiveFiles()
+        self.info = BodyInfo(1)
+
+    def _write_log(self, removes: int, record: int, seed: int) -> int:
+        """Returns how many files live at the end."""
+        data = random_bytes(record, seed)
+        log = self.backend.open(self.place, self.options)
+        for number in range(self.writes):
+            log.append_write(f"file-{number:08d}", 0, data)
+        for number in range(removes):
+            log.append_remove(f"file-{2 * number % self.writes:08d}")
+        log.close()
+        return self.writes - len({2 * number % self.writes for number in range(removes)})
+
+    def run(self) -> None:
+        self.live = LiveFiles()
+        self.found = self.backend.recover(self.place, self.options, self.live.apply)
+
+    def verify(self) -> None:
+        expect("records recovered", self.found.records, self.entries)
+        expect("files alive", len(self.live.files), self.wanted)
+        expect("tail", self.found.tail, "clean")
+
+
+def _append(setting: Setting) -> Body:
+    return (ColdAppendBody if setting.params["state"] == "cold" else AppendBody)(setting)
+
+
+def _append_ceiling(params: Mapping[str, Any], backend: str | None) -> str | None:
+    """What the storage has to do at least: a copy and a checksum, a write(2), or a call."""
+    record = int(params["record"])
+    copy = f"limits.memcpy[ring=4MiB,size={record}]"
+    if backend == "wal.mmap":
+        if params["state"] == "cold":
+            return None
+        return f"max(limits.call, sum({copy}, limits.checksum[size={record}]))"
+    if backend == "wal.basic":
+        return f"limits.write_syscall[size={record}]"
+    return "limits.call"
+
+
+def _sustained_ceiling(params: Mapping[str, Any], backend: str | None) -> str | None:
+    record = int(params["record"])
+    if backend == "wal.basic":
+        return f"limits.write_syscall[size={record}]"
+    if backend == "wal.mmap":
+        return f"{record / (4 * KIB):g}x limits.first_touch_file"
+    return None
+
+
+def _sync_ceiling(params: Mapping[str, Any], backend: str | None) -> str | None:
+    kind = "msync" if backend == "wal.mmap" else "fdatasync"
+    return f"limits.{kind}[size={int(params['after'])}]"
+
+
+def _remove_ceiling(params: Mapping[str, Any], backend: str | None) -> str | None:
+    return "limits.write_syscall[size=64]" if backend == "wal.basic" else "limits.call"
+
+
+def _log_needs(params: Mapping[str, Any]) -> Needs:
+    record = int(params.get("record", 0)) + int(params.get("after", 0))
+    volume = int(params.get("total", 0)) + int(params.get("entries", 0)) * (record + 96)
+    segment = int(params.get("segment", 64 * MIB))
+    return Needs(memory=96 * MIB + 4 * record, disk=2 * segment + 2 * volume + 8 * record)
+
+
+_FORMAT = choice("format", "binary", "how records are written", "binary", "text")
+_SEGMENT = size("segment", 64 * MIB, "bytes of one log file before it rotates", 64 * KIB)
+_RECORD = size("record", 512, "payload bytes of one record", most=32 * MIB)
+
+WORKLOADS = (
+    Declared("wal.append", "wal", "WAL append", "append one record", _append,
+             (_RECORD, _FORMAT, _SEGMENT,
+              choice("state", "steady", "pages exist, or are touched first", "steady", "cold"),
+              count("batch", 1, "records of one append_many; 1: append", most=65_535)),
+             needs_of=_log_needs, ceiling_of=_append_ceiling),
+    Declared("wal.append_remove", "wal", "WAL operations", "append a remove record", RemoveBody,
+             (_FORMAT, _SEGMENT), frozenset({Capability.FILE_RECORDS}), _log_needs,
+             _remove_ceiling),
+    Declared("wal.sync", "wal", "WAL operations", "make the appended bytes durable", SyncBody,
+             (size("after", 16, "bytes appended before each sync", most=16 * MIB), _FORMAT,
+              _SEGMENT),
+             frozenset({Capability.SYNC}), _log_needs, _sync_ceiling),
+    Declared("wal.sustained", "wal", "WAL sustained", "append without a pause, with rotation",
+             SustainedBody,
+             (size("record", 32 * KIB, "payload bytes of one record", most=32 * MIB),
+              size("total", 256 * MIB, "bytes appended in one sample", MIB), _FORMAT, _SEGMENT),
+             needs_of=_log_needs, ceiling_of=_sustained_ceiling),
+    Declared("wal.recover", "wal", "WAL recovery", "read a log and rebuild which files live",
+             RecoverBody,
+             (count("entries", 1000, "records in the log", most=100_000_000),
+              choice("removes", "none", "remove every second file again", "none", "half"),
+              _RECORD, _FORMAT, _SEGMENT),
+             frozenset({Capability.RECOVERY, Capability.FILE_RECORDS}), _log_needs),
+)  # fmt: skip
