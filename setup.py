@@ -23,6 +23,7 @@ def sanitizer_flags() -> list[str]:
 def extensions() -> list[Extension]:
     if os.environ.get("BENCH_NO_NATIVE"):
         return []
+    import numpy
     from Cython.Build import cythonize
 
     sources = sorted(path.relative_to(ROOT) for path in (ROOT / "bench_cli").rglob("*.pyx"))
@@ -30,7 +31,7 @@ def extensions() -> list[Extension]:
         Extension(
             ".".join(path.with_suffix("").parts),
             [str(path)],
-            include_dirs=[str(path.parent), "bench_cli/wal"],
+            include_dirs=[str(path.parent), "bench_cli/wal", numpy.get_include()],
             depends=[str(h) for h in sorted((ROOT / path.parent).glob("*.h"))],
             extra_compile_args=COMPILE + sanitizer_flags(),
             extra_link_args=LINK + sanitizer_flags(),
