@@ -327,7 +327,7 @@ class Backend:
         selector: str = "fenwick",
         flush_every: int = 0,
     ) -> tuple[Pool, WriteAheadLog, Recovery]:
-        pool = Pool(items, seed=seed, selector=selector, flush_every=flush_every)
+        pool = self.open(items, seed=seed, selector=selector, flush_every=flush_every)
         pool.read_as(options.format)
         recovery = backend.recover(directory, options, pool.replay)
         log = backend.open(directory, options)

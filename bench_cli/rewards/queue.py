@@ -10,15 +10,16 @@ comes next: every later request is answered with it until the log takes the reco
 
 An exception that a callback raises goes to ``sys.unraisablehook``, as from a finalizer: it must
 neither stop the other replies nor come out of the ``submit`` of someone else, who would take it
-for a refusal and ask again. KeyboardInterrupt and SystemExit are raised, after the drain.
+for a refusal and ask again. KeyboardInterrupt and SystemExit are raised after the drain, from
+the ``submit`` that drained; in a worker they too go to the hook.
 """
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Protocol
 
@@ -49,7 +50,7 @@ def check_choices(capacity: int, ack: str, mode: str) -> None:
 
 def report_unraisable(error: BaseException, callback: object) -> None:
     details = (type(error), error, error.__traceback__, None, callback)
-    sys.unraisablehook(sys.UnraisableHookArgs(details))  # type: ignore[misc]  # a structseq
+    sys.unraisablehook(sys.UnraisableHookArgs(details))  # type: ignore[misc, call-arg]  # a structseq
 
 
 def request_future() -> tuple[Future[tuple[int, str]], DrawCallback]:
@@ -68,6 +69,13 @@ def request_future() -> tuple[Future[tuple[int, str]], DrawCallback]:
 
 
 Answer = tuple[DrawCallback, int, str | None, BaseException | None]
+Interrupts = list[BaseException]
+"""What is no ``Exception`` and came up during a drain; raised when all are answered."""
+
+
+def note_interrupt(error: BaseException, interrupts: Interrupts) -> None:
+    if not isinstance(error, Exception):
+        interrupts.append(error)
 
 
 class Queue:
@@ -148,7 +156,7 @@ class Queue:
             return True
 
     def _drain(self) -> None:
-        interrupts: list[BaseException] = []
+        interrupts: Interrupts = []
         try:
             while group := self._next_group():
                 if self._ack == "memory":
@@ -176,40 +184,36 @@ class Queue:
         self._drainer = 0
         self._done.notify_all()
 
-    def _answer_when_logged(
-        self, group: list[DrawCallback], interrupts: list[BaseException]
-    ) -> None:
-        answers = [self._draw_for(callback) for callback in group]
+    def _answer_when_logged(self, group: list[DrawCallback], interrupts: Interrupts) -> None:
+        answers = [self._answer(self._pool.draw_record, each, interrupts) for each in group]
         if self._ack == "durable" and any(error is None for *_, error in answers):
             try:
                 self._pool.sync()
-            except Exception as failure:
+            except BaseException as failure:
                 answers = [(each[0], 0, None, each[3] or failure) for each in answers]
+                note_interrupt(failure, interrupts)
         for answer in answers:
             self._reply(answer, interrupts)
 
-    def _draw_for(self, callback: DrawCallback) -> Answer:
-        try:
-            return callback, *self._pool.draw_record(), None
-        except Exception as error:
-            return callback, 0, None, error
-
-    def _answer_from_memory(
-        self, group: list[DrawCallback], interrupts: list[BaseException]
-    ) -> None:
+    def _answer_from_memory(self, group: list[DrawCallback], interrupts: Interrupts) -> None:
         for callback in group:
-            self._reply(self._take_for(callback), interrupts)
-        # The pool keeps what it could not log and raises at its next use, or at close
-        with contextlib.suppress(Exception):
-            self._pool.settle()
-
-    def _take_for(self, callback: DrawCallback) -> Answer:
+            self._reply(self._answer(self._pool.take, callback, interrupts), interrupts)
         try:
-            return callback, *self._pool.take(), None
-        except Exception as error:
+            self._pool.settle()
+        except BaseException as failure:
+            # The pool keeps what it could not log and raises at its next use, or at close
+            note_interrupt(failure, interrupts)
+
+    def _answer(
+        self, draw: Callable[[], tuple[int, str]], callback: DrawCallback, interrupts: Interrupts
+    ) -> Answer:
+        try:
+            return callback, *draw(), None
+        except BaseException as error:
+            note_interrupt(error, interrupts)
             return callback, 0, None, error
 
-    def _reply(self, answer: Answer, interrupts: list[BaseException]) -> None:
+    def _reply(self, answer: Answer, interrupts: Interrupts) -> None:
         callback, draw_id, name, error = answer
         try:
             callback(draw_id, name, error)

@@ -1,0 +1,552 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The reward pool and its queue, compiled twin. ``pool.py`` and ``queue.py`` are the
+specification and hold the reasons; here stand only those of this twin.
+
+Threads. Whatever calls out while the state is half changed (a log, a sync, the interpreter lock
+given up for a batch) does so with ``_busy`` set, and whoever comes in meanwhile waits at
+``_enter``. All else is kept apart by the interpreter lock and calls nothing that could give it
+up: an uncontended draw pays for one test of a flag.
+"""
+
+cimport cython
+from cpython.array cimport array, clone, resize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from cpython.object cimport PyObject
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
+from libc.string cimport memcpy
+
+import sys
+import threading
+from array import array as new_array
+
+import numpy
+
+from bench_cli.errors import (
+    CatalogueError,
+    PoolError,
+    PoolExhausted,
+    QueueClosed,
+    QueueFull,
+)
+from bench_cli.interfaces import RecordKind
+from bench_cli.rewards import pool as specification
+from bench_cli.rewards.catalogue import check_catalogue
+from bench_cli.rewards.queue import check_choices, report_unraisable, request_future
+from bench_cli.rewards.records import TextRecords, check_draws, records_for
+from bench_cli.rewards.selectors import check_selector
+
+cdef extern from "numpy/random/bitgen.h":
+    ctypedef struct bitgen_t:
+        pass
+
+cdef extern from "ledger.h" nogil:
+    uint64_t ENDLESS
+    ctypedef struct ledger_t:
+        bitgen_t *bits
+        uint64_t total
+        uint32_t items
+        uint32_t size
+        int cumulative
+        uint64_t *sums
+        const uint64_t *weights
+        uint64_t *left
+    uint32_t ledger_pick(const ledger_t *ledger)
+    void ledger_take(ledger_t *ledger, uint32_t index)
+    void ledger_put_back(ledger_t *ledger, uint32_t index)
+    uint32_t ledger_draw(ledger_t *ledger, uint32_t *drawn, uint32_t count)
+    void ledger_undo(ledger_t *ledger, const uint32_t *drawn, uint32_t count)
+    void ledger_build(ledger_t *ledger)
+
+cdef extern from "Python.h":
+    PyObject *PyTuple_GET_ITEM(PyObject *tuple, Py_ssize_t index)
+    unsigned long PyThread_get_thread_ident()
+
+if sys.byteorder != "little":
+    raise ImportError("the compiled pool writes log records as they stand in memory: "
+                      "it runs on little-endian machines only")
+
+DEF MAX_BATCH = 65535
+DEF RELEASE_FROM = 2048  # draws; below, giving up the interpreter lock costs more than it gains
+DEF NO_ITEM = 0xFFFFFFFF
+
+cdef int DRAW = RecordKind.DRAW
+cdef int DRAWS = RecordKind.DRAWS
+cdef array INDICES = new_array("I")
+
+cdef packed struct draw_record:
+    uint64_t id
+    uint32_t index
+
+
+cdef class Gate:
+    """Where threads wait for another one to finish. ``open`` may be called too often, never too
+    seldom: those who wait look again."""
+    cdef object _permits
+    cdef int _waiting
+
+    def __cinit__(self):
+        self._permits = threading.Semaphore(0)
+
+    cdef int wait(self) except -1:
+        self._waiting += 1
+        try:
+            self._permits.acquire()
+        finally:
+            self._waiting -= 1
+        return 0
+
+    cdef inline int open(self) except -1:
+        if self._waiting:
+            self._permits.release(self._waiting)
+        return 0
+
+
+@cython.final
+cdef class Pool:
+    """``pool.Pool``, compiled."""
+    cdef ledger_t ledger
+    cdef uint64_t *_weights
+    cdef uint64_t *_reserved
+    cdef readonly tuple names
+    cdef tuple _stock_at_start
+    cdef object _bits  # keeps the generator behind ledger.bits alive
+    cdef uint64_t _next_id
+    cdef object _log
+    cdef object _append
+    cdef object _records
+    cdef list _words
+    cdef bint _text
+    cdef bint _closed
+    cdef bint _log_failed
+    cdef bint _busy
+    cdef Gate _gate
+    cdef uint32_t *_unlogged
+    cdef Py_ssize_t _unlogged_count
+    cdef Py_ssize_t _unlogged_room
+    cdef uint64_t _flush_every
+    cdef uint64_t _unflushed
+
+    def __init__(self, items, *, seed, log=None, selector="fenwick", flush_every=0):
+        if self.names is not None:
+            raise TypeError("a pool is initialized once")
+        catalogue = check_catalogue(items)
+        if flush_every < 0:
+            raise ValueError(f"flush_every must not be negative, not {flush_every}")
+        self._flush_every = flush_every
+        self._build(catalogue, check_selector(selector) == "prefix_sum")
+        self._bits = numpy.random.PCG64(seed)
+        self.ledger.bits = <bitgen_t *>PyCapsule_GetPointer(self._bits.capsule, "BitGenerator")
+        self._stock_at_start = catalogue.stock
+        self._next_id = 1
+        self._gate = Gate()
+        self.names = catalogue.names
+        self.attach(log)
+
+    cdef int _build(self, catalogue, bint cumulative) except -1:
+        cdef uint32_t items = len(catalogue.names)
+        cdef uint32_t index
+        self.ledger.items = items
+        self.ledger.size = 1 << (items - 1).bit_length()
+        self.ledger.cumulative = cumulative
+        self._weights = <uint64_t *>PyMem_RawCalloc(items, sizeof(uint64_t))
+        self._reserved = <uint64_t *>PyMem_RawCalloc(items, sizeof(uint64_t))
+        self.ledger.left = <uint64_t *>PyMem_RawCalloc(items, sizeof(uint64_t))
+        self.ledger.sums = <uint64_t *>PyMem_RawCalloc(
+            <size_t>self.ledger.size + 1, sizeof(uint64_t))
+        if not (self._weights and self._reserved and self.ledger.left and self.ledger.sums):
+            raise MemoryError
+        self.ledger.weights = self._weights
+        for index in range(items):
+            self._weights[index] = catalogue.weights[index]
+            left = catalogue.stock[index]
+            self.ledger.left[index] = ENDLESS if left is None else left
+        ledger_build(&self.ledger)
+        return 0
+
+    def __dealloc__(self):
+        PyMem_RawFree(self._weights)
+        PyMem_RawFree(self._reserved)
+        PyMem_RawFree(self.ledger.left)
+        PyMem_RawFree(self.ledger.sums)
+        PyMem_RawFree(self._unlogged)
+
+    # --- one at a time -----------------------------------------------------------------------
+
+    cdef inline int _enter(self) except -1:
+        while self._busy:
+            self._gate.wait()
+        return 0
+
+    cdef inline int _leave(self) except -1:
+        self._busy = False
+        return self._gate.open()
+
+    cdef int _check_open(self) except -1:
+        if self._closed:
+            raise PoolError("the pool is closed")
+        return 0
+
+    # --- draws -------------------------------------------------------------------------------
+
+    cdef int draw_one(self, uint64_t *draw_id, uint32_t *index) except -1:
+        """A logged draw."""
+        self._enter()
+        if self._log is None:
+            index[0] = self._pick()
+            ledger_take(&self.ledger, index[0])
+            draw_id[0] = self._next_id
+            self._next_id += 1
+            return 0
+        self._busy = True
+        try:
+            self._settle()
+            index[0] = self._pick()
+            draw_id[0] = self._next_id
+            self._append_draw(self._next_id, index[0])
+            ledger_take(&self.ledger, index[0])
+            self._next_id += 1
+            self._flush_after(1)
+        finally:
+            self._leave()
+        return 0
+
+    cdef inline uint32_t _pick(self) except? NO_ITEM:
+        if self._closed or self.ledger.total == 0:
+            self._refuse()
+        return ledger_pick(&self.ledger)
+
+    cdef int _refuse(self) except -1:
+        self._check_open()
+        raise PoolExhausted(f"all {len(self.names)} items are used up, {self._next_id - 1} drawn")
+
+    def draw(self):
+        cdef uint64_t draw_id = 0
+        cdef uint32_t index = 0
+        self.draw_one(&draw_id, &index)
+        return <object>PyTuple_GET_ITEM(<PyObject *>self.names, index)
+
+    def draw_record(self):
+        cdef uint64_t draw_id = 0
+        cdef uint32_t index = 0
+        self.draw_one(&draw_id, &index)
+        return draw_id, <object>PyTuple_GET_ITEM(<PyObject *>self.names, index)
+
+    def draw_many(self, count):
+        if count < 1:
+            raise ValueError(f"count must be positive, not {count}")
+        cdef uint64_t wanted = min(count, UINT64_MAX)
+        cdef array drawn = clone(INDICES, min(wanted, MAX_BATCH), False)
+        cdef uint64_t done = 0
+        cdef uint32_t room
+        self._enter()
+        self._busy = True
+        try:
+            self._settle()
+            first_id = self._next_id
+            if self._closed or self.ledger.total == 0:
+                self._refuse()
+            while done < wanted and self.ledger.total:
+                room = min(wanted - done, MAX_BATCH)
+                if <uint64_t>len(drawn) < done + room:
+                    resize(drawn, done + room)
+                done += self._draw_batch(drawn.data.as_uints + done, room)
+        finally:
+            self._leave()
+        if <uint64_t>len(drawn) > done:
+            resize(drawn, done)
+        return first_id, drawn
+
+    cdef uint32_t _draw_batch(self, uint32_t *batch, uint32_t count) except? NO_ITEM:
+        cdef uint32_t drawn
+        if count >= RELEASE_FROM:
+            with nogil:
+                drawn = ledger_draw(&self.ledger, batch, count)
+        else:
+            drawn = ledger_draw(&self.ledger, batch, count)
+        try:
+            self._append_draws(batch, drawn)
+        except:
+            ledger_undo(&self.ledger, batch, drawn)
+            raise
+        self._next_id += drawn
+        self._flush_after(drawn)
+        return drawn
+
+    def select(self):
+        cdef uint32_t index
+        self._enter()
+        index = self._pick()
+        ledger_take(&self.ledger, index)
+        self._reserved[index] += 1
+        return index
+
+    def commit(self, index):
+        cdef uint32_t reserved
+        self._enter()
+        reserved = self._unreserve(index)
+        self._busy = True
+        try:
+            try:
+                self._settle()
+                self._append_draw(self._next_id, reserved)
+            except:
+                ledger_put_back(&self.ledger, reserved)
+                raise
+            draw_id = self._next_id
+            self._next_id += 1
+            self._flush_after(1)
+        finally:
+            self._leave()
+        return draw_id
+
+    def revert(self, index):
+        self._enter()
+        ledger_put_back(&self.ledger, self._unreserve(index))
+
+    cdef uint32_t _unreserve(self, index) except? NO_ITEM:
+        self._check_open()
+        if not 0 <= index < self.ledger.items or not self._reserved[<uint32_t>index]:
+            raise ValueError(f"item {index} is not reserved")
+        self._reserved[<uint32_t>index] -= 1
+        return index
+
+    cdef int take_one(self, uint64_t *draw_id, uint32_t *index) except -1:
+        """A draw in memory only; ``settle`` logs it later."""
+        self._enter()
+        if self._log_failed:
+            self.settle()
+        if self._log is not None:
+            self._make_room()
+        index[0] = self._pick()
+        ledger_take(&self.ledger, index[0])
+        if self._log is not None:
+            self._unlogged[self._unlogged_count] = index[0]
+            self._unlogged_count += 1
+        draw_id[0] = self._next_id
+        self._next_id += 1
+        return 0
+
+    cdef int _make_room(self) except -1:
+        if self._unlogged_count < self._unlogged_room:
+            return 0
+        cdef Py_ssize_t room = max(64, 2 * self._unlogged_room)
+        cdef void *larger = PyMem_RawRealloc(self._unlogged, room * sizeof(uint32_t))
+        if larger == NULL:
+            raise MemoryError
+        self._unlogged = <uint32_t *>larger
+        self._unlogged_room = room
+        return 0
+
+    def take(self):
+        cdef uint64_t draw_id = 0
+        cdef uint32_t index = 0
+        self.take_one(&draw_id, &index)
+        return draw_id, self.names[index]
+
+    cpdef settle(self):
+        self._enter()
+        if self._unlogged_count or self._log_failed:
+            self._busy = True
+            try:
+                self._settle()
+            finally:
+                self._leave()
+
+    # --- what is left ------------------------------------------------------------------------
+
+    def stock(self):
+        self._enter()
+        self._busy = True  # a collection in the middle may run other threads
+        try:
+            return {
+                name: None if start is None else self.ledger.left[index]
+                for index, (name, start) in enumerate(zip(self.names, self._stock_at_start))
+            }
+        finally:
+            self._leave()
+
+    @property
+    def drawn(self):
+        return self._next_id - 1
+
+    @property
+    def next_id(self):
+        return self._next_id
+
+    def sync(self):
+        self._enter()
+        self._busy = True
+        try:
+            self._settle()
+            self._check_open()
+            self._sync()
+        finally:
+            self._leave()
+
+    def close(self):
+        self._enter()
+        if self._closed:
+            return
+        self._busy = True
+        try:
+            self._settle()
+        finally:
+            self._closed = True
+            self._leave()
+
+    # --- recovery ----------------------------------------------------------------------------
+
+    def read_as(self, log_format):
+        self._records = records_for(log_format, self.names)
+        self._text = isinstance(self._records, TextRecords)
+
+    def attach(self, log):
+        self._log = log
+        if log is not None:
+            self._append = log.append
+            self.read_as(log.format)
+            self._words = [self._records.draw(0, index)[7:] for index in range(len(self.names))]
+
+    def replay(self, sequence, kind, payload):
+        if kind not in (DRAW, DRAWS):
+            return
+        if self._text:
+            first_id, indices = self._records.parse(kind, payload)
+            self._apply_draws(sequence, first_id, indices)
+            return
+        cdef const uint8_t[::1] view = payload
+        self.replay_binary(sequence, kind, &view[0] if view.shape[0] else NULL, view.shape[0])
+
+    cdef int _apply_draws(self, sequence, first_id, indices) except -1:
+        cdef uint32_t index
+        check_draws(self._next_id, first_id, indices, self.ledger.items)
+        for index in indices:
+            self._apply_draw(sequence, index)
+        return 0
+
+    cdef int _apply_draw(self, uint64_t sequence, uint32_t index) except -1:
+        if self.ledger.left[index] == 0:
+            raise CatalogueError(
+                f"record {sequence} draws {self.names[index]!r} although its stock is used up")
+        ledger_take(&self.ledger, index)
+        self._next_id += 1
+        return 0
+
+    cdef int replay_binary(
+        self, uint64_t sequence, int kind, const uint8_t *payload, size_t length
+    ) except -1:
+        """One record of kind DRAW or DRAWS. Whatever does not fit is handed to the Python twin's
+        code, which raises the error."""
+        cdef draw_record record
+        cdef uint32_t index
+        cdef size_t draw, draws = (length - 8) // 4
+        if length < 12 or length % 4 or (kind == DRAW and length != 12):
+            self._records.parse(kind, memoryview(payload[:length]))
+        memcpy(&record.id, payload, 8)
+        if record.id != self._next_id:
+            check_draws(self._next_id, record.id, [0], self.ledger.items)
+        for draw in range(draws):
+            memcpy(&index, payload + 8 + 4 * draw, 4)
+            if index >= self.ledger.items:
+                check_draws(record.id, record.id, [index], self.ledger.items)
+        for draw in range(draws):
+            memcpy(&index, payload + 8 + 4 * draw, 4)
+            self._apply_draw(sequence, index)
+        return 0
+
+    # --- the log -----------------------------------------------------------------------------
+
+    cdef inline int _append_draw(self, uint64_t draw_id, uint32_t index) except -1:
+        cdef draw_record record
+        if self._log is None:
+            return 0
+        if self._text:
+            self._append(self._text_draw(draw_id, index), DRAW)
+            return 0
+        record.id = draw_id
+        record.index = index
+        self._append(PyBytes_FromStringAndSize(<char *>&record, sizeof(record)), DRAW)
+        return 0
+
+    cdef bytes _text_draw(self, uint64_t draw_id, uint32_t index):
+        cdef char head[32]
+        cdef int length = snprintf(head, sizeof(head), b"DRAW %llu ", <unsigned long long>draw_id)
+        return head[:length] + <bytes>self._words[index]
+
+    cdef int _append_draws(self, uint32_t *batch, uint32_t count) except -1:
+        cdef bytes payload
+        cdef char *bytes_of
+        if self._log is None:
+            return 0
+        if self._text:
+            indices = clone(INDICES, count, False)
+            memcpy((<array>indices).data.as_voidptr, batch, count * sizeof(uint32_t))
+            self._append(self._records.draws(self._next_id, indices), DRAWS)
+            return 0
+        payload = PyBytes_FromStringAndSize(NULL, 8 + 4 * <Py_ssize_t>count)
+        bytes_of = PyBytes_AS_STRING(payload)
+        memcpy(bytes_of, &self._next_id, 8)
+        memcpy(bytes_of + 8, batch, count * sizeof(uint32_t))
+        self._append(payload, DRAWS)
+        return 0
+
+    cdef inline int _settle(self) except -1:
+        if self._closed or self._unlogged_count or self._log_failed:
+            self._write_unlogged()
+        return 0
+
+    cdef int _write_unlogged(self) except -1:
+        cdef Py_ssize_t written = 0
+        self._check_open()
+        self._log_failed = True
+        try:
+            while written < self._unlogged_count:
+                self._append_draw(
+                    self._next_id - <uint64_t>(self._unlogged_count - written),
+                    self._unlogged[written])
+                written += 1
+                self._flush_after(1)
+        finally:
+            self._unlogged_count -= written
+            memcpy_down(self._unlogged, written, self._unlogged_count)
+        self._flush_after(0)
+        self._log_failed = False
+        return 0
+
+    cdef inline int _flush_after(self, uint64_t draws) except -1:
+        self._unflushed += draws
+        if self._flush_every and self._unflushed >= self._flush_every:
+            self._sync()
+        return 0
+
+    cdef int _sync(self) except -1:
+        if self._log is not None:
+            self._log.sync()
+        self._unflushed = 0
+        return 0
+
+
+cdef void memcpy_down(uint32_t *values, Py_ssize_t by, Py_ssize_t count) noexcept:
+    """Move ``count`` values to the front, from ``by`` places on."""
+    cdef Py_ssize_t place
+    for place in range(count):
+        values[place] = values[place + by]
+
+
+include "queue.pxi"
+
+
+class Backend(specification.Backend):
+    """``interfaces.PoolBackend``."""
+
+    core = "native"
+
+    def open(self, items, *, seed, log=None, selector="fenwick", flush_every=0):
+        return Pool(items, seed=seed, log=log, selector=selector, flush_every=flush_every)
+
+    def queue(self, pool, *, capacity=1024, ack="logged", mode="caller"):
+        return Queue(pool, capacity=capacity, ack=ack, mode=mode)
