@@ -1,0 +1,116 @@
+"""Rows of a result as tables, one per group, as on a benchmark page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from bench_cli.report import columns, labels, scale
+from bench_cli.report.model import Column, Line, Table, Tone
+from bench_cli.report.text import safe
+from bench_cli.results import Row
+
+_LOOP_SHARE_TO_TELL = 0.05
+_OK = "ok"
+
+
+def tables(rows: Sequence[Row]) -> list[Table]:
+    """One per group, in the order of first appearance; the machine's limits last."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.group, []).append(row)
+    ordered = sorted(groups.items(), key=lambda item: labels.is_limit(item[1][0]))
+    return [group_table(name, members) for name, members in ordered]
+
+
+def group_table(group: str, rows: Sequence[Row]) -> Table:
+    """The rows of one group. Rows that are not ok show their reason instead of numbers."""
+    told = labels.label(rows)
+    measured = [row for row in rows if row.status == _OK]
+    filled = columns.fill(measured)
+    numbers = iter(filled.cells)
+    lines = [
+        Line((*label, *next(numbers))) if row.status == _OK else _without_numbers(row, label)
+        for row, label in zip(rows, told.by_row, strict=True)
+    ]
+    return Table(
+        title=safe(group),
+        columns=[*(Column(name, label=True) for name in told.varying), *filled.columns],
+        lines=lines,
+        subtitles=_subtitles(rows, told),
+        notes=_ceilings(measured),
+        warnings=[*_loop_shares(measured), *_warnings(rows)],
+    )
+
+
+def _without_numbers(row: Row, label: tuple[str, ...]) -> Line:
+    reason = safe(row.reason or "no reason given")
+    return Line(label, f"{row.status}: {reason}", _TONES[row.status])
+
+
+_TONES = {"failed": Tone.BAD, "skipped": Tone.DIM}
+
+
+# --- above the numbers -----------------------------------------------------------------------
+
+
+def _subtitles(rows: Sequence[Row], told: labels.Labels) -> list[str]:
+    """What all rows share: ``rewards.draw on rewards.pool, native twin, items=4``."""
+    common = dict(told.common)
+    words = [common.pop(labels.OPERATION, "")]
+    if "backend" in common:
+        words[0] += f" on {common.pop('backend')}".removeprefix("" if words[0] else " ")
+    core = common.pop("core", None) or _only(row.core for row in rows)
+    if core:
+        words.append(f"{core} twin")
+    words += [f"{name} {value}" for name, value in common.items()]
+    line = ", ".join(word for word in words if word)
+    return [line] if line else []
+
+
+def _only(values: Iterable[str | None]) -> str | None:
+    found = set(values)
+    return safe(str(found.pop())) if len(found) == 1 and None not in found else None
+
+
+# --- below the numbers -----------------------------------------------------------------------
+
+
+def _ceilings(rows: Sequence[Row]) -> list[str]:
+    """What "% of limit" is a share of, by the names of the limits."""
+    found: dict[tuple[str, ...], None] = {}
+    for row in rows:
+        if "limit_share" in row.metrics and row.ceiling:
+            names = {
+                name.partition("[")[0]
+                for name in row.limits
+                if name.partition("[")[0] in row.ceiling
+            }
+            found[tuple(sorted(safe(name) for name in names))] = None
+    told = [" and ".join(names) for names in found if names]
+    return (
+        [f"% of limit: the machine's own {'; or '.join(told)}, same sizes, same processes."]
+        if told
+        else []
+    )
+
+
+def _loop_shares(rows: Sequence[Row]) -> list[str]:
+    shares = [row.metrics.get("overhead_share", 0.0) for row in rows]
+    large = [share for share in shares if share > _LOOP_SHARE_TO_TELL]
+    if not large:
+        return []
+    most = scale.percent(max(large))
+    return [f"loop overhead, subtracted: up to {most} of the raw time in {len(large)} row(s)"]
+
+
+def _warnings(rows: Sequence[Row]) -> list[str]:
+    """Each distinct warning once, with the rows it is about."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        for warning in dict.fromkeys(row.warnings):
+            found.setdefault(safe(warning), []).append(safe(row.id))
+    return [f"{text}: {_some(ids)}" for text, ids in found.items()]
+
+
+def _some(ids: Sequence[str]) -> str:
+    return ids[0] if len(ids) == 1 else f"{ids[0]} and {len(ids) - 1} more"
