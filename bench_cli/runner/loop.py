@@ -19,9 +19,8 @@ from bench_cli.runner.counters import Counters, read_counters
 
 Now = Callable[[], int]
 OVERHEAD_TRIALS = 5
-WARM_UP_CAP = 20
-"""A warm-up stops after this many times ``min_sample_ns``, timed or not: a body whose preparation
-is far longer than its batches must not calibrate for ever."""
+WALL_CAP = 20
+"""No sample takes longer than about this many times ``min_sample_ns`` with its preparation."""
 
 
 @dataclass(slots=True)
@@ -90,31 +89,44 @@ def take_sample(
     return sample
 
 
-def calibrate(
-    body: Body, min_sample_ns: int, now: Now = time.perf_counter_ns
-) -> tuple[int, float, Sample]:
-    """The warm-up: (batches per sample, loop overhead of a batch, the discarded sample).
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What the warm-up settled. ``overhead_ns``: the empty loop of one batch. ``short``: a sample
+    would stay below ``min_sample_ns``, because preparation takes so much longer than what is
+    timed that a full one would take for ever."""
+
+    batches: int
+    overhead_ns: float
+    short: bool = False
+
+
+def calibrate(body: Body, min_sample_ns: int, now: Now = time.perf_counter_ns) -> Calibration:
+    """The warm-up: one sample, discarded.
 
     The number of batches follows from the faster half of the warm-up's batches, so that a first,
     cold one does not make every sample too short.
     """
     overhead = loop_overhead_ns(body.info.loop, now)
     if body.info.batches:
-        return body.info.batches, overhead, take_sample(body, body.info.batches, overhead, now)
-    warm = take_sample(body, 1, overhead, now)
-    deadline = now() + WARM_UP_CAP * min_sample_ns
-    while warm.raw_ns < min_sample_ns and now() < deadline:
-        more = take_sample(body, _batches_left(warm, min_sample_ns), overhead, now)
-        warm.raw_ns += more.raw_ns
-        warm.batch_ns += more.batch_ns
-        warm.prepare_ns += more.prepare_ns
-    fast_half = sorted(warm.batch_ns)[: max(1, len(warm.batch_ns) // 2)]
+        take_sample(body, body.info.batches, overhead, now)
+        return Calibration(body.info.batches, overhead)
+    batch_ns: list[int] = []
+    cap_ns = WALL_CAP * min_sample_ns
+    began = now()
+    while sum(batch_ns) < min_sample_ns and now() - began < cap_ns:
+        batches = _batches_left(batch_ns, min_sample_ns)
+        batch_ns += take_sample(body, batches, overhead, now).batch_ns
+    wall_per_batch = max(1.0, (now() - began) / len(batch_ns))
+    fast_half = sorted(batch_ns)[: max(1, len(batch_ns) // 2)]
     typical = max(1.0, sum(fast_half) / len(fast_half))
-    return max(1, int(min_sample_ns * 1.05 / typical) + 1), overhead, warm
+    wanted = int(min_sample_ns * 1.05 / typical) + 1
+    most = max(1, int(cap_ns / wall_per_batch))
+    return Calibration(min(wanted, most), overhead, short=wanted > most)
 
 
-def _batches_left(warm: Sample, min_sample_ns: int) -> int:
+def _batches_left(done: list[int], min_sample_ns: int) -> int:
     """At most doubles, so that one slow first batch cannot lead to thousands."""
-    done = len(warm.batch_ns)
-    missing = (min_sample_ns - warm.raw_ns) / max(1.0, warm.raw_ns / done)
-    return max(1, min(int(missing) + 1, done * 2))
+    if not done:
+        return 1
+    missing = (min_sample_ns - sum(done)) / max(1.0, sum(done) / len(done))
+    return max(1, min(int(missing) + 1, len(done)))

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench_cli.interfaces import Body, Engines, Setting, Workload
 from bench_cli.runner.counters import Counted, Counters, count_pass, peak_rss_bytes
-from bench_cli.runner.loop import Sample, calibrate, loop_overhead_ns, take_sample
+from bench_cli.runner.loop import Calibration, Sample, calibrate, loop_overhead_ns, take_sample
 
 SEED = 42
 """The data of every cell is made from this seed, so that exact metrics agree between runs; the
@@ -77,11 +77,8 @@ def measure(
 
 def _timed(body: Body, sampling: Sampling) -> Measurement:
     try:
-        if sampling.batches is None:
-            batches, overhead, _ = calibrate(body, sampling.min_sample_ns)
-        else:
-            batches, overhead = sampling.batches, loop_overhead_ns(body.info.loop)
-            take_sample(body, batches, overhead)  # the warm-up, discarded
+        settled = _warm_up(body, sampling)
+        batches, overhead = settled.batches, settled.overhead_ns
         samples = [take_sample(body, batches, overhead) for _ in range(sampling.samples)]
     finally:
         body.close()
@@ -94,7 +91,20 @@ def _timed(body: Body, sampling: Sampling) -> Measurement:
         result.warnings.append(
             f"the loop is {share:.0%} of the measured time; the rest is too small to trust"
         )
+    if settled.short:
+        result.warnings.append(
+            f"samples are shorter than {sampling.min_sample_ns / 1e6:g} ms: "
+            "preparation takes far longer than what is timed"
+        )
     return result
+
+
+def _warm_up(body: Body, sampling: Sampling) -> Calibration:
+    if sampling.batches is None:
+        return calibrate(body, sampling.min_sample_ns)
+    settled = Calibration(sampling.batches, loop_overhead_ns(body.info.loop))
+    take_sample(body, settled.batches, settled.overhead_ns)
+    return settled
 
 
 def _noisy_metrics(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench_cli import registry
 from bench_cli.cells import Cell
-from bench_cli.errors import BenchError, OutputError
-from bench_cli.interfaces import Durability, Reporter
+from bench_cli.errors import OutputError
+from bench_cli.interfaces import Capability, Durability, Reporter
 from bench_cli.results import Row, RunResult
 from bench_cli.run_store import RunStore
 from bench_cli.runner.assemble import Outcome, empty_row, limit_rows, row_of
@@ -164,17 +164,27 @@ def _row(outcome: Outcome, settings: RunSettings, interrupted: bool) -> Row:
 
 
 def _durability(cell: Cell, settings: RunSettings) -> Durability | None:
-    """The declared level of the backend under the row's parameters; limits have none."""
+    """The declared level under the row's parameters; None for limits, which have no backend. A
+    row that stands on a log is at most as good as that log."""
     if cell.backend is None:
         return None
-    try:
-        backend = registry.resolve(cell.backend, cell.core, allow_code=settings.allow_code)
-        own = backend.durability(cell.params)
-        log = cell.params.get("wal")
-        if not log:
-            return own
-        return registry.resolve(str(log), cell.core, allow_code=settings.allow_code).durability(
-            cell.params
-        )
-    except BenchError:
-        return None
+    backend = registry.resolve(cell.backend, cell.core, allow_code=settings.allow_code)
+    own = backend.durability(cell.params)
+    name = cell.params.get("wal")
+    if not name or name == "none":
+        return own
+    log = registry.resolve(str(name), cell.core, allow_code=settings.allow_code)
+    return weaker(own, log.durability(cell.params), syncs=Capability.SYNC in log.capabilities)
+
+
+def weaker(own: Durability, log: Durability, *, syncs: bool) -> Durability:
+    """``own`` is what the engine's policy gives on a perfect log. A log that cannot sync, or
+    keeps nothing, lowers the level; integrity and damage are never better than the log's."""
+    level = own
+    if log.level == "D0" or (not syncs and log.level < own.level):
+        level = log
+    return replace(
+        level,
+        integrity=min(own.integrity, log.integrity),
+        damage=min(own.damage, log.damage),
+    )
