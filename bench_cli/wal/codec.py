@@ -1,0 +1,134 @@
+"""The two formats behind one face: how the log writes them and how recovery finds them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from bench_cli.interfaces import Buffer
+from bench_cli.wal import format as binary
+from bench_cli.wal import text
+from bench_cli.wal.format import FRAME_HEADER, Frame, SegmentHeader
+from bench_cli.wal.reader import Reader
+
+CHUNK = 32 << 10  # small enough that starting anew after each find stays cheap
+
+
+class Codec(Protocol):
+    """``frame_at`` reads the frame at an offset: a Frame, or the reason why there is none.
+    ``candidates`` yields the offsets after a bad ``offset`` where a frame with a sequence in
+    ``low..high`` could stand. Both take linear time in all."""
+
+    name: str
+    blank_slot: bytes
+
+    def header(self, header: SegmentHeader) -> tuple[bytes, int]: ...
+    def parse_header(self, slot: bytes) -> SegmentHeader | None: ...
+    def frame(
+        self, seed: int, sequence: int, lag: int, kind: int, payload: Buffer
+    ) -> tuple[bytes, int]: ...
+    def batch(
+        self, seed: int, sequence: int, lag: int, kind: int, payloads: Sequence[Buffer]
+    ) -> tuple[bytes, int]: ...
+    def frame_at(
+        self, reader: Reader, offset: int, seed: int, low: int, high: int
+    ) -> Frame | str: ...
+    def candidates(self, reader: Reader, offset: int, low: int, high: int) -> Iterator[int]: ...
+
+
+class BinaryCodec:
+    name = "binary"
+    blank_slot = bytes(binary.SLOT)
+
+    def header(self, header: SegmentHeader) -> tuple[bytes, int]:
+        return binary.encode_header(header)
+
+    def parse_header(self, slot: bytes) -> SegmentHeader | None:
+        return binary.decode_header(slot)
+
+    def frame(
+        self, seed: int, sequence: int, lag: int, kind: int, payload: Buffer
+    ) -> tuple[bytes, int]:
+        return binary.encode_frame(seed, sequence, lag, kind, binary.as_bytes(payload))
+
+    def batch(
+        self, seed: int, sequence: int, lag: int, kind: int, payloads: Sequence[Buffer]
+    ) -> tuple[bytes, int]:
+        payload = binary.batch_payload([binary.as_bytes(payload) for payload in payloads])
+        return binary.encode_frame(seed, sequence, lag, kind, payload, len(payloads))
+
+    def frame_at(self, reader: Reader, offset: int, seed: int, low: int, high: int) -> Frame | str:
+        head = reader.at(offset, FRAME_HEADER)
+        fields = binary.decode_frame_header(seed, bytes(head))
+        if fields is None:
+            return "frame header checksum" if any(head) else "zeros where a frame should be"
+        kind, flags, count, length, sequence, lag = fields
+        if not low <= sequence <= high:
+            return f"sequence {sequence} where {low} should be"
+        size = binary.frame_size(length)
+        whole = reader.at(offset, FRAME_HEADER + length + 4)
+        payload, stored = whole[FRAME_HEADER : FRAME_HEADER + length], whole[-4:]
+        crc = int.from_bytes(stored, "little")
+        payloads: list[memoryview] | None = None
+        if len(whole) == FRAME_HEADER + length + 4 and crc == binary.payload_crc(
+            seed, sequence, payload
+        ):
+            payloads = binary.split_batch(payload, count) if flags else [payload]
+        return Frame(offset, size, sequence, count, lag, kind, payloads, crc)
+
+    def candidates(self, reader: Reader, offset: int, low: int, high: int) -> Iterator[int]:
+        """8 bytes into a frame stands its sequence, the only field known beforehand; numpy
+        compares a chunk of them at once."""
+        offset += 8
+        while (offset := reader.skip_zeros(offset) & ~7) + FRAME_HEADER <= reader.limit:
+            chunk = reader.at(offset, CHUNK + FRAME_HEADER - 8)
+            words = np.frombuffer(chunk, "<u8", len(chunk) // 8)
+            heads, sequences = words[:-2], words[1:-1]
+            fits = (sequences >= low) & (sequences <= high) & (heads != 0)
+            for index in np.flatnonzero(fits).tolist():
+                yield offset + 8 * index
+            offset += 8 * len(heads)
+
+
+class TextCodec:
+    name = "text"
+    blank_slot = text.BLANK_SLOT
+
+    def header(self, header: SegmentHeader) -> tuple[bytes, int]:
+        return text.encode_header(header)
+
+    def parse_header(self, slot: bytes) -> SegmentHeader | None:
+        return text.decode_header(slot)
+
+    def frame(
+        self, seed: int, sequence: int, lag: int, kind: int, payload: Buffer
+    ) -> tuple[bytes, int]:
+        return text.encode_line(seed, sequence, lag, kind, [binary.as_bytes(payload)], batch=False)
+
+    def batch(
+        self, seed: int, sequence: int, lag: int, kind: int, payloads: Sequence[Buffer]
+    ) -> tuple[bytes, int]:
+        parts = [binary.as_bytes(payload) for payload in payloads]
+        return text.encode_line(seed, sequence, lag, kind, parts, batch=True)
+
+    def frame_at(self, reader: Reader, offset: int, seed: int, low: int, high: int) -> Frame | str:
+        end = reader.line_end(offset)
+        if end < 0:
+            first = reader.at(offset, 1)
+            return "a line without an end" if any(first) else "zeros where a line should be"
+        frame = text.decode_line(seed, bytes(reader.at(offset, end - offset)), offset)
+        if frame is None:
+            return "line checksum"
+        if not low <= frame.sequence <= high:
+            return f"sequence {frame.sequence} where {low} should be"
+        return frame
+
+    def candidates(self, reader: Reader, offset: int, low: int, high: int) -> Iterator[int]:
+        """The starts of the next lines: after a newline, or after a run of zeros."""
+        while (offset := reader.next_line(offset)) < reader.limit:
+            yield offset
+
+
+CODECS: dict[str, Codec] = {"binary": BinaryCodec(), "text": TextCodec()}

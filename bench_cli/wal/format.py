@@ -1,0 +1,323 @@
+"""The bytes of a log: segment headers, binary frames, and the payloads of file records.
+
+Everything is little-endian. Checksums are CRC-32C seeded with the segment's random salt, so that
+bytes of an earlier life of the same blocks never pass as records.
+
+A segment file is named by its number (``00000001.wal``, sorted by name)::
+
+    0          512        1024                                  capacity
+    | slot A   | slot B   | frame | frame | ... | zeros ........ |
+
+The header stands in one of two slots, each in a disk sector of its own. Emptying a log in place
+writes the *other* slot: a torn write leaves the old header, hence the old log, whole. Which slot
+counts is told by the number in it and the number in the file's name (see ``choose_header``).
+
+A header slot of the binary format::
+
+    0        8         10       12      16       24     32               40         48     52
+    | magic  | version | endian | flags | number | salt | first sequence | capacity | chain | crc |
+
+``chain`` is the checksum of the last frame of the segment before (of that segment's header if it
+holds no frame), so that a segment from another history does not pass as the next one. ``flags``
+bit 0 marks a base: nothing before this segment belongs to the log.
+
+A frame of the binary format, 8-byte aligned::
+
+    0      1       2       4        8          16    20           24        24+length
+    | kind | flags | count | length | sequence | lag | header crc | payload | payload crc | pad |
+
+``lag`` is sequence - 1 - (highest sequence known durable when this was written): 4 bytes give the
+durable watermark back. The header has a checksum of its own so that ``length`` can be trusted
+when the payload is damaged. A batch (flag bit 0) is one frame, hence atomic: its payload is
+``count`` 4-byte lengths followed by the payloads, and it takes ``count`` sequence numbers.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from google_crc32c import extend as _extend
+
+from bench_cli.errors import RecordTooLarge
+from bench_cli.interfaces import Buffer
+
+MAGIC = b"BENCHWAL"
+VERSION = 1
+ENDIAN_TAG = 0xFEFF  # reads as 0xFFFE where the byte order was swapped
+BASE = 1
+SLOT = 512  # the smallest unit a disk writes: a torn write never spans two slots
+DATA_START = 2 * SLOT
+MAX_SEGMENT = 1 << 30  # bounds what a reader of a hostile sparse file has to look at
+MIN_SEGMENT = 4096
+FOOTER_ROOM = 64  # kept free at the end of a segment for the clean-close mark of either format
+FOOTER = 255  # kind of the clean-close mark; never delivered
+MAX_KIND = 254
+BATCH = 1
+NOTHING_DURABLE = 0xFFFFFFFF  # a lag that does not fit: promises nothing
+MAX_BATCH = 65_535  # count is two bytes
+MAX_NAME = 65_535
+MAX_UNSIGNED = (1 << 63) - 1  # offsets, sizes and block numbers: a file offset is signed
+
+_HEADER = struct.Struct("<8sHHIQQQQI")
+_FRAME = struct.Struct("<BBHIQI")
+FRAME_HEADER = _FRAME.size + 4
+FRAME_OVERHEAD = FRAME_HEADER + 4
+_U32 = struct.Struct("<I")
+_U64 = struct.Struct("<Q")
+
+
+def new_salt() -> int:
+    return int.from_bytes(os.urandom(8), "little")
+
+
+def crc32c(data: Buffer, seed: int = 0) -> int:
+    value: int = _extend(seed, as_bytes(data))
+    return value
+
+
+def as_bytes(data: Buffer) -> bytes:
+    """Raises TypeError for what is no buffer (``bytes(5)`` would be five zeros)."""
+    return data if isinstance(data, bytes) else memoryview(data).tobytes()
+
+
+def salt_seed(salt: int) -> int:
+    """What every checksum of a segment starts from."""
+    return crc32c(_U64.pack(salt))
+
+
+# --- segment header --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentHeader:
+    number: int
+    salt: int
+    first_sequence: int
+    capacity: int  # bytes preallocated for the file
+    chain: int
+    base: bool
+    crc: int = 0  # its own checksum, set by encoding and decoding
+
+
+def segment_name(number: int) -> str:
+    return f"{number:08d}.wal"
+
+
+def encode_header(header: SegmentHeader) -> tuple[bytes, int]:
+    """(a slot of 512 bytes, its checksum)."""
+    flags = BASE if header.base else 0
+    body = _HEADER.pack(
+        MAGIC,
+        VERSION,
+        ENDIAN_TAG,
+        flags,
+        header.number,
+        header.salt,
+        header.first_sequence,
+        header.capacity,
+        header.chain,
+    )
+    crc = crc32c(body)
+    return (body + _U32.pack(crc)).ljust(SLOT, b"\0"), crc
+
+
+def decode_header(slot: bytes) -> SegmentHeader | None:
+    """None when the slot holds no header of this version."""
+    if len(slot) < _HEADER.size + 4:
+        return None
+    body = slot[: _HEADER.size]
+    crc = _U32.unpack_from(slot, _HEADER.size)[0]
+    magic, version, endian, flags, *fields = _HEADER.unpack(body)
+    if (magic, version, endian) != (MAGIC, VERSION, ENDIAN_TAG) or crc32c(body) != crc:
+        return None
+    number, salt, first_sequence, capacity, chain = fields
+    if not MIN_SEGMENT <= capacity <= MAX_SEGMENT:
+        return None
+    return SegmentHeader(number, salt, first_sequence, capacity, chain, bool(flags & BASE), crc)
+
+
+def choose_header(
+    slots: Sequence[SegmentHeader | None], number: int
+) -> tuple[int, SegmentHeader] | None:
+    """(index, header) of the slot that counts in the file called ``number``.
+
+    A base numbered one above its name is an emptying that stopped before the rename: complete.
+    A valid slot of any other number is what an emptying left behind, and must not be used: the
+    records that follow were written under the other slot, which is then damaged."""
+    for wanted, must_be_base in ((number + 1, True), (number, False)):
+        for index, header in enumerate(slots):
+            if header and header.number == wanted and (header.base or not must_be_base):
+                return index, header
+    return None
+
+
+# --- frames ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame found on disk. ``payload`` is None when its checksum does not hold: then only
+    the header (extent, sequence, lag) can be trusted."""
+
+    offset: int
+    size: int
+    sequence: int
+    count: int
+    lag: int
+    kind: int
+    payloads: Sequence[memoryview] | None
+    crc: int
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.size
+
+    @property
+    def durable(self) -> int:
+        """The highest sequence that was known durable when this frame was written."""
+        return 0 if self.lag == NOTHING_DURABLE else self.sequence - 1 - self.lag
+
+
+def lag_of(sequence: int, durable: int) -> int:
+    return min(sequence - 1 - durable, NOTHING_DURABLE)
+
+
+def frame_size(payload_length: int) -> int:
+    return (FRAME_OVERHEAD + payload_length + 7) & ~7
+
+
+def batch_payload(payloads: Sequence[bytes]) -> bytes:
+    sizes = [len(payload) for payload in payloads]
+    return b"".join((struct.pack(f"<{len(sizes)}I", *sizes), *payloads))
+
+
+def split_batch(payload: memoryview, count: int) -> list[memoryview] | None:
+    """The payloads of a batch; None when the lengths do not add up."""
+    if count * 4 > len(payload):
+        return None
+    sizes = struct.unpack_from(f"<{count}I", payload)
+    if sum(sizes) != len(payload) - 4 * count:
+        return None
+    parts, start = [], 4 * count
+    for size in sizes:
+        parts.append(payload[start : start + size])
+        start += size
+    return parts
+
+
+def encode_frame(
+    seed: int, sequence: int, lag: int, kind: int, payload: bytes, count: int = 0
+) -> tuple[bytes, int]:
+    """(frame, its checksum). ``count`` > 0 marks ``payload`` as a batch of that many."""
+    flags = BATCH if count else 0
+    head = _FRAME.pack(kind, flags, count or 1, len(payload), sequence, lag)
+    crc = payload_crc(seed, sequence, payload)
+    pad = frame_size(len(payload)) - FRAME_OVERHEAD - len(payload)
+    head_crc = _U32.pack(crc32c(head, seed))
+    return b"".join((head, head_crc, payload, _U32.pack(crc), bytes(pad))), crc
+
+
+def payload_crc(seed: int, sequence: int, payload: Buffer) -> int:
+    return crc32c(payload, crc32c(_U64.pack(sequence), seed))
+
+
+def decode_frame_header(seed: int, head: bytes) -> tuple[int, int, int, int, int, int] | None:
+    """(kind, flags, count, length, sequence, lag), None when it is no frame header."""
+    if len(head) < FRAME_HEADER or head[0] == 0:
+        return None
+    if crc32c(head[: _FRAME.size], seed) != _U32.unpack_from(head, _FRAME.size)[0]:
+        return None
+    kind, flags, count, length, sequence, lag = _FRAME.unpack_from(head)
+    if flags & ~BATCH or count == 0 or (count > 1 and not flags):
+        return None
+    return kind, flags, count, length, sequence, lag
+
+
+# --- payloads of file records ----------------------------------------------------------------
+#
+#   WRITE      | offset u64 | name length u32 | name | data |
+#   REMOVE     | name |
+#   TRUNCATE   | size u64 | name |
+#   UPLOADED   | block u64 | generation u64 | name |
+#
+# Names are UTF-8; bytes that are not (file names may hold any) travel as surrogate escapes.
+
+_WRITE = struct.Struct("<QI")
+_UPLOADED = struct.Struct("<QQ")
+
+
+def encode_name(name: str) -> bytes:
+    encoded = name.encode("utf-8", "surrogateescape")
+    if len(encoded) > MAX_NAME:
+        raise RecordTooLarge(
+            f"a file name of {len(encoded)} bytes; the log holds {MAX_NAME}",
+            size=len(encoded),
+            limit=MAX_NAME,
+        )
+    return encoded
+
+
+def _decode_name(encoded: Buffer) -> str:
+    return bytes(encoded).decode("utf-8", "surrogateescape")
+
+
+def _unsigned(what: str, value: int) -> int:
+    if not 0 <= value <= MAX_UNSIGNED:
+        raise ValueError(f"{what} is {value}, outside 0..{MAX_UNSIGNED}")
+    return value
+
+
+def write_head(name: str, offset: int) -> bytes:
+    """The part of a WRITE payload before the data."""
+    encoded = encode_name(name)
+    return _WRITE.pack(_unsigned("offset", offset), len(encoded)) + encoded
+
+
+def encode_write(name: str, offset: int, data: Buffer) -> bytes:
+    return write_head(name, offset) + as_bytes(data)
+
+
+def encode_remove(name: str) -> bytes:
+    return encode_name(name)
+
+
+def encode_truncate(name: str, size: int) -> bytes:
+    return _U64.pack(_unsigned("size", size)) + encode_name(name)
+
+
+def encode_uploaded(name: str, block: int, generation: int) -> bytes:
+    numbers = _unsigned("block", block), _unsigned("generation", generation)
+    return _UPLOADED.pack(*numbers) + encode_name(name)
+
+
+def decode_write(payload: memoryview) -> tuple[str, int, memoryview]:
+    """(name, offset, data). Raises ValueError when the payload is not one."""
+    if len(payload) < _WRITE.size:
+        raise ValueError(f"a write record of {len(payload)} bytes")
+    offset, length = _WRITE.unpack_from(payload)
+    start = _WRITE.size + length
+    if start > len(payload):
+        raise ValueError(f"a name of {length} bytes in a write record of {len(payload)}")
+    return _decode_name(payload[_WRITE.size : start]), offset, payload[start:]
+
+
+def decode_remove(payload: memoryview) -> str:
+    return _decode_name(payload)
+
+
+def decode_truncate(payload: memoryview) -> tuple[str, int]:
+    """(name, size). Raises ValueError when the payload is not one."""
+    if len(payload) < _U64.size:
+        raise ValueError(f"a truncate record of {len(payload)} bytes")
+    return _decode_name(payload[_U64.size :]), _U64.unpack_from(payload)[0]
+
+
+def decode_uploaded(payload: memoryview) -> tuple[str, int, int]:
+    """(name, block, generation). Raises ValueError when the payload is not one."""
+    if len(payload) < _UPLOADED.size:
+        raise ValueError(f"an uploaded record of {len(payload)} bytes")
+    block, generation = _UPLOADED.unpack_from(payload)
+    return _decode_name(payload[_UPLOADED.size :]), block, generation

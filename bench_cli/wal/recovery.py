@@ -1,0 +1,351 @@
+"""Reading a log back: what is there, what was cut, what is damaged.
+
+Recovery never changes a file and never raises for damage. Each case comes from a crash or from
+damage of its own:
+
+- A frame that does not check, and later frames of which one says "all up to n was durable when I
+  was written", n covering the bad one: no crash does that. It is *damage*, the log is corrupt.
+- A frame that does not check and later valid frames without such a promise: an OS crash wrote the
+  later pages and not the earlier one. The later ones were never acknowledged as durable: they are
+  discarded and counted.
+- A frame that does not check and nothing valid behind it: a write was torn. The bytes are dropped.
+  Damage to the very last durable frame looks the same, so the bytes are called ambiguous too.
+- A header that does not check, with nothing written behind it, in the last file: the crash came
+  while that segment was created. It was never used. With bytes behind it: damage.
+- A base segment with files before it: a crash stopped an emptying of the log before the old files
+  were removed. They are ignored.
+- A base numbered one above its file name: a crash stopped an emptying before the rename.
+- A segment makes a promise too: the one before was synced before it was created. So a segment
+  that ends early, is missing, or has another chain value than the next one names, is damage.
+
+Records are delivered up to the first gap and never beyond it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench_cli.errors import LogCorrupt
+from bench_cli.interfaces import Apply, Damage, FileSystem, LogOptions, Recovery
+from bench_cli.wal.codec import CODECS, Codec
+from bench_cli.wal.format import (
+    DATA_START,
+    FOOTER,
+    MAX_SEGMENT,
+    SLOT,
+    Frame,
+    SegmentHeader,
+    choose_header,
+    salt_seed,
+    segment_name,
+)
+from bench_cli.wal.reader import Reader, Unreadable
+
+# O_NONBLOCK and O_NOFOLLOW: a FIFO or a link under a segment's name is damage, not a trap.
+READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
+MAX_DAMAGES = 1000  # bounds the report on a file that is damaged everywhere
+_SEGMENT_NAME = re.compile(r"\d{8}\.wal")
+
+
+@dataclass(slots=True)
+class _Gap:
+    """Where the run of valid frames breaks off. ``end`` and ``last`` are set when it goes on."""
+
+    path: str
+    offset: int
+    first: int
+    reason: str
+    end: int
+    last: int = 0
+
+    def damage(self) -> Damage:
+        first = self.first if self.first <= self.last else 0
+        last = self.last if first else 0
+        return Damage(self.path, self.offset, self.end - self.offset, self.reason, first, last)
+
+
+@dataclass(slots=True)
+class SegmentFile:
+    """A file of the log. ``number`` is the segment's, which is above the name's after an
+    interrupted emptying."""
+
+    path: Path
+    number: int
+    header: SegmentHeader | None
+    slot: int
+    size: int
+    why: str = ""
+    unreadable: bool = False
+
+
+@dataclass(slots=True)
+class Scan:
+    """A recovery under way, and what ``open`` needs of it afterwards: the segments that count,
+    those left over, where the last frame ends and its checksum."""
+
+    apply: Apply | None
+    live: list[SegmentFile] = field(default_factory=list)
+    leftover: list[SegmentFile] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)  # logical ends, one per live segment
+    first: int = 0
+    next: int = 1
+    records: int = 0
+    chain: int = 0
+    promised: int = 0  # highest watermark seen
+    later: int = 0  # valid records behind a gap
+    position: int = DATA_START  # end of the last valid frame of the segment
+    why: str = ""  # what stands at ``position`` instead of a frame
+    dropped: int = 0
+    bytes_read: int = 0
+    gaps: list[_Gap] = field(default_factory=list)
+    damages: list[Damage] = field(default_factory=list)
+
+    @property
+    def intact(self) -> bool:
+        return not self.gaps and not self.damages
+
+    @property
+    def next_sequence(self) -> int:
+        """What the next record will be numbered: after the last one delivered."""
+        return max(1, self.first + self.records)
+
+    def gap(self, path: Path, end: int, last: int) -> None:
+        if len(self.gaps) < MAX_DAMAGES:
+            self.gaps.append(_Gap(str(path), self.position, self.next, self.why, end, last))
+
+    def damage(self, damage: Damage) -> None:
+        if len(self.damages) < MAX_DAMAGES:
+            self.damages.append(damage)
+
+    def deliver(self, frame: Frame, payloads: Sequence[memoryview]) -> None:
+        if self.apply is not None:
+            for index, payload in enumerate(payloads):
+                self.apply(frame.sequence + index, frame.kind, payload)
+        self.records += frame.count
+
+    def result(self) -> Recovery:
+        torn = bool(self.gaps) or self.dropped > 0
+        dropped = 0 if self.damages else self.dropped
+        return Recovery(
+            records=self.records,
+            first_sequence=self.first if self.records else 0,
+            last_sequence=max(0, self.first + self.records - 1),
+            tail="corrupt" if self.damages else "torn" if torn else "clean",
+            segments=len(self.live),
+            bytes_read=self.bytes_read,
+            dropped_bytes=dropped,
+            discarded_records=self.later,
+            ambiguous_tail_bytes=dropped,
+            damages=tuple(self.damages),
+        )
+
+    def refuse_damage(self) -> None:
+        """Raises LogCorrupt for the first damage: what was promised must not be cut silently."""
+        if self.damages:
+            damage = self.damages[0]
+            raise LogCorrupt(
+                f"{damage.path} is damaged at offset {damage.offset}: {damage.reason}",
+                path=damage.path,
+                offset=damage.offset,
+                remedy="recover it for reading, or restore the file from a copy",
+            )
+
+
+Walk = Callable[[Reader, int, int, Scan], None]
+"""``walk(reader, limit, seed, scan)``: delivers the undamaged frames from ``scan.position`` on,
+stopping at the first that needs a verdict. The compiled twin brings its own."""
+
+
+def recover(
+    directory: Path,
+    options: LogOptions,
+    fs: FileSystem,
+    apply: Apply | None = None,
+    walk: Walk | None = None,
+) -> Scan:
+    """Read the log in ``directory``. Raises what ``apply`` raises, nothing for damage."""
+    codec = CODECS[options.format]
+    scan = Scan(apply)
+    _choose_segments(scan, list(_segment_files(directory, fs, codec)), fs)
+    previous: SegmentFile | None = None
+    for segment in scan.live:
+        last = segment is scan.live[-1]
+        if _enter_segment(scan, segment, previous):
+            try:
+                _read_segment(scan, segment, last, fs, codec, walk)
+            except Unreadable as error:
+                scan.damage(Damage(str(segment.path), 0, segment.size, str(error)))
+        elif last:
+            scan.damage(Damage(str(segment.path), 0, segment.size, scan.why))
+        previous = segment
+    for gap in scan.gaps:
+        if gap.first <= scan.promised:
+            scan.damage(gap.damage())
+    return scan
+
+
+# --- which files count -----------------------------------------------------------------------
+
+
+def _segment_files(directory: Path, fs: FileSystem, codec: Codec) -> Iterator[SegmentFile]:
+    try:
+        names = sorted(filter(_SEGMENT_NAME.fullmatch, fs.listdir(directory)))
+    except FileNotFoundError:
+        return
+    for name in names:
+        path, number = directory / name, int(name[:8])
+        try:
+            with _opened(fs, path) as fd:
+                size = fs.size(fd)
+                head = bytes(Reader(fs, fd, min(size, DATA_START)).at(0, DATA_START))
+        except (OSError, Unreadable) as error:
+            yield SegmentFile(path, number, None, 0, 0, f"cannot be read: {error}", True)
+            continue
+        slots = [codec.parse_header(head[at : at + SLOT]) for at in (0, SLOT)]
+        chosen = choose_header(slots, number)
+        if chosen is None:
+            why = f"the segment header is not a valid one of the {codec.name} format"
+            yield SegmentFile(path, number, None, 0, size, why)
+        else:
+            slot, header = chosen
+            yield SegmentFile(path, header.number, header, slot, size)
+
+
+def _choose_segments(scan: Scan, files: list[SegmentFile], fs: FileSystem) -> None:
+    """The log begins at its newest base. A last file without a header and without content was
+    being created when the process or the system died."""
+    bases = [index for index, file in enumerate(files) if file.header and file.header.base]
+    start = bases[-1] if bases else 0
+    scan.leftover, scan.live = files[:start], files[start:]
+    if scan.live and not scan.live[-1].header and not scan.live[-1].unreadable:
+        last = scan.live[-1]
+        with _opened(fs, last.path) as fd:
+            reader = Reader(fs, fd, min(last.size, MAX_SEGMENT))
+            reader.at(0, DATA_START)
+            if reader.skip_zeros(DATA_START) >= reader.limit:
+                scan.leftover.append(scan.live.pop())
+                scan.dropped = reader.data_end
+
+
+@contextmanager
+def _opened(fs: FileSystem, path: Path) -> Iterator[int]:
+    fd = fs.open(path, READ_FLAGS)
+    try:
+        yield fd
+    finally:
+        fs.close(fd)
+
+
+# --- one segment -----------------------------------------------------------------------------
+
+
+def _enter_segment(scan: Scan, segment: SegmentFile, previous: SegmentFile | None) -> bool:
+    """Check how the segment follows the one before; False when its header is lost."""
+    header, path = segment.header, segment.path
+    if header is None:
+        scan.position, scan.why = 0, segment.why
+        return False
+    if previous is None:
+        scan.first = scan.next = header.first_sequence
+        if not header.base:
+            reason = "the segments before it are missing"
+            scan.damage(Damage(str(path), 0, 0, reason, 0, header.first_sequence - 1))
+    else:
+        _check_link(scan, header, path, previous)
+    scan.promised = max(scan.promised, header.first_sequence - 1)
+    scan.next, scan.chain = header.first_sequence, header.crc
+    scan.position, scan.why = DATA_START, ""
+    return True
+
+
+def _check_link(scan: Scan, header: SegmentHeader, path: Path, previous: SegmentFile) -> None:
+    last = header.first_sequence - 1
+    if header.number != previous.number + 1:
+        missing = path.with_name(segment_name(previous.number + 1))
+        scan.position, scan.why = 0, "the segment is missing"
+        scan.gap(missing, 0, last)
+    elif last >= scan.next or previous.header is None:
+        scan.why = scan.why or "the segment ends early"
+        scan.gap(previous.path, previous.size, last)
+    elif last + 1 < scan.next or header.chain != scan.chain:
+        reason = "the segment does not continue the one before it"
+        scan.damage(Damage(str(path), 0, SLOT, reason, header.first_sequence))
+
+
+def _read_segment(
+    scan: Scan,
+    segment: SegmentFile,
+    last: bool,
+    fs: FileSystem,
+    codec: Codec,
+    walk: Walk | None,
+) -> None:
+    assert segment.header is not None
+    limit = min(segment.size, segment.header.capacity, MAX_SEGMENT)
+    seed = salt_seed(segment.header.salt)
+    with _opened(fs, segment.path) as fd:
+        reader = Reader(fs, fd, limit)
+        if walk is not None and scan.intact:
+            walk(reader, limit, seed, scan)
+        end = _read_frames(scan, segment.path, reader, codec, seed)
+    scan.ends.append(end)
+    scan.bytes_read += limit
+    if last:
+        start = scan.gaps[0].offset if scan.gaps else scan.position
+        scan.dropped += max(0, reader.data_end - start)
+
+
+def _read_frames(scan: Scan, path: Path, reader: Reader, codec: Codec, seed: int) -> int:
+    """Returns where the next frame would be written: before the footer, if there is one."""
+    end = scan.position
+    for found in _frames(codec, reader, seed, scan.position, scan.next):
+        if isinstance(found, str):
+            scan.why = scan.why or found
+            continue
+        scan.promised = max(scan.promised, found.durable)
+        if found.payloads is None:
+            scan.why = scan.why or "payload checksum"
+            continue
+        if found.offset != scan.position or found.sequence != scan.next:
+            scan.gap(path, found.offset, found.sequence - 1)
+        scan.position, scan.why = found.end, ""
+        if found.kind == FOOTER:
+            continue
+        scan.next = found.sequence + found.count
+        if scan.intact:
+            scan.deliver(found, found.payloads)
+            end, scan.chain = found.end, found.crc
+        else:
+            scan.later += found.count
+    return end
+
+
+def _frames(
+    codec: Codec, reader: Reader, seed: int, offset: int, low: int
+) -> Iterator[Frame | str]:
+    """Frames in order of offset; where none stands, the reason, and then the next one found."""
+    while offset < reader.limit:
+        found = codec.frame_at(reader, offset, seed, low, low + reader.limit)
+        if isinstance(found, str):
+            yield found
+            later = _search(codec, reader, seed, offset, low)
+            if later is None:
+                return
+            found = later
+        yield found
+        offset = found.end
+        low = found.sequence + (0 if found.kind == FOOTER else found.count)
+
+
+def _search(codec: Codec, reader: Reader, seed: int, offset: int, low: int) -> Frame | None:
+    high = low + reader.limit
+    for candidate in codec.candidates(reader, offset, low, high):
+        found = codec.frame_at(reader, candidate, seed, low, high)
+        if isinstance(found, Frame):
+            return found
+    return None

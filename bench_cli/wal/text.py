@@ -1,0 +1,145 @@
+"""The text format: one line per record, readable with ``less`` and safe to parse.
+
+A line::
+
+    9f3ab2c1 17 4 draw DRAW 17 gold%20coin
+    |        |  | |    payload, escaped
+    |        |  | kind: a word, or a number where it has none; ``draw*3`` is a batch of three,
+    |        |  |       whose payloads are separated by tabs
+    |        |  lag (see format.py); ``-`` promises nothing
+    |        sequence number
+    CRC-32C of the rest of the line, seeded with the segment's salt
+
+Escaped are backslash, control characters and bytes that are not UTF-8; everything else stays as
+it is. So a line never holds a newline, a tab or a zero byte of its own, and the zeros of a
+preallocated file end the search for a newline.
+
+A header slot is a line too, filled up with spaces to 512 bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from bench_cli.interfaces import RecordKind
+from bench_cli.wal.format import (
+    BASE,
+    FOOTER,
+    MAX_BATCH,
+    MAX_SEGMENT,
+    MIN_SEGMENT,
+    NOTHING_DURABLE,
+    SLOT,
+    VERSION,
+    Frame,
+    SegmentHeader,
+    crc32c,
+)
+
+WORDS = {int(kind): kind.name.lower() for kind in RecordKind} | {FOOTER: "end"}
+KINDS = {word: kind for kind, word in WORDS.items()}
+BLANK_SLOT = b" " * (SLOT - 1) + b"\n"
+
+_LINE = re.compile(
+    rb"([0-9a-f]{8}) (\d{1,19}) (\d{1,10}|-) ([a-z]+|\d{1,3})(?:\*(\d{1,5}))? (.*)", re.DOTALL
+)
+_HEADER = re.compile(
+    rb"BENCHWAL (\d{1,5}) text (\d{1,19}) ([0-9a-f]{16}) (\d{1,19}) (\d{1,19}) "
+    rb"([0-9a-f]{8}) (\d) ([0-9a-f]{8}) *\n"
+)
+_ESCAPED = re.compile("[\x00-\x1f\x7f-\x9f\\\\\udc80-\udcff]")
+_ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|(.))?", re.DOTALL)
+_SHORT = {"\n": r"\n", "\t": r"\t", "\r": r"\r", "\\": r"\\"}
+_LONG = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"\\": b"\\"}
+PREFIX = 9  # checksum and space
+
+
+# --- escaping --------------------------------------------------------------------------------
+
+
+def _escape_one(match: re.Match[str]) -> str:
+    character = match[0]
+    if character in _SHORT:
+        return _SHORT[character]
+    raw = character.encode("utf-8", "surrogateescape")
+    return "".join(f"\\x{byte:02x}" for byte in raw)
+
+
+def escape(payload: bytes) -> bytes:
+    text = payload.decode("utf-8", "surrogateescape")
+    return _ESCAPED.sub(_escape_one, text).encode("utf-8")
+
+
+def _unescape_one(match: re.Match[bytes]) -> bytes:
+    if match[1] is not None:
+        return bytes.fromhex(match[1].decode())
+    return _LONG[match[2]]
+
+
+def unescape(text: bytes) -> bytes:
+    """Raises KeyError at an escape this format does not write."""
+    return _ESCAPE.sub(_unescape_one, text) if b"\\" in text else text
+
+
+# --- lines -----------------------------------------------------------------------------------
+
+
+def encode_line(
+    seed: int, sequence: int, lag: int, kind: int, payloads: Sequence[bytes], batch: bool
+) -> tuple[bytes, int]:
+    """(line, its checksum)."""
+    durable = "-" if lag == NOTHING_DURABLE else str(lag)
+    times = f"*{len(payloads)}" if batch else ""
+    head = f" {sequence} {durable} {WORDS.get(kind, str(kind))}{times} ".encode()
+    body = head + b"\t".join(escape(payload) for payload in payloads)
+    crc = crc32c(body[1:], seed)
+    return b"%08x%b\n" % (crc, body), crc
+
+
+def decode_line(seed: int, line: bytes, offset: int) -> Frame | None:
+    """``line`` without its newline; None when it is no line of this segment."""
+    match = _LINE.fullmatch(line)
+    if match is None or crc32c(line[PREFIX:], seed) != int(match[1], 16):
+        return None
+    sequence, lag = int(match[2]), NOTHING_DURABLE if match[3] == b"-" else int(match[3])
+    word = match[4].decode()
+    kind = KINDS[word] if word in KINDS else int(word) if word.isdigit() else 0
+    count = 1 if match[5] is None else int(match[5])
+    parts = [match[6]] if match[5] is None else match[6].split(b"\t")
+    if not 0 < kind <= FOOTER or len(parts) != count or count > MAX_BATCH:
+        return None
+    try:
+        payloads = [memoryview(unescape(part)) for part in parts]
+    except KeyError:
+        return None
+    return Frame(offset, len(line) + 1, sequence, count, lag, kind, payloads, int(match[1], 16))
+
+
+# --- segment header --------------------------------------------------------------------------
+
+
+def encode_header(header: SegmentHeader) -> tuple[bytes, int]:
+    """(a slot of 512 bytes, its checksum)."""
+    body = (
+        f"BENCHWAL {VERSION} text {header.number} {header.salt:016x} {header.first_sequence}"
+        f" {header.capacity} {header.chain:08x} {BASE if header.base else 0} "
+    ).encode()
+    crc = crc32c(body)
+    return (body + b"%08x" % crc).ljust(SLOT - 1) + b"\n", crc
+
+
+def decode_header(slot: bytes) -> SegmentHeader | None:
+    """None when the slot holds no header of this version."""
+    match = _HEADER.fullmatch(slot)
+    if match is None or int(match[1]) != VERSION:
+        return None
+    crc = int(match[8], 16)
+    number, first_sequence, capacity = int(match[2]), int(match[4]), int(match[5])
+    known = MIN_SEGMENT <= capacity <= MAX_SEGMENT
+    if not known or crc32c(slot[: match.start(8)]) != crc:
+        return None
+    salt, chain = int(match[3], 16), int(match[6], 16)
+    return SegmentHeader(
+        number, salt, first_sequence, capacity, chain, bool(int(match[7]) & BASE), crc
+    )
