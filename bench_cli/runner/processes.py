@@ -36,11 +36,15 @@ def run_worker(job: Job, timeout_ns: int) -> dict[str, Any]:
         out, err = process.communicate(job.to_json(), timeout=timeout_ns / 1e9)
     except subprocess.TimeoutExpired:
         _end(process)
-        return {"ok": False, "reason": f"took longer than its limit of {timeout_ns / 1e9:g} s"}
+        return failure(f"took longer than its limit of {timeout_ns / 1e9:g} s")
     except BaseException:
         _end(process)
         raise
     return _answer(process.returncode, out, err)
+
+
+def failure(reason: str) -> dict[str, Any]:
+    return {"ok": False, "reason": reason, "limits": {}}
 
 
 def _environment() -> dict[str, str]:
@@ -53,18 +57,22 @@ def _end(process: subprocess.Popen[str]) -> None:
     """Kill the worker and whatever it started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        with contextlib.suppress(BrokenPipeError):  # a job the worker never read
+            if stream is not None:
+                stream.close()
 
 
 def _answer(code: int, out: str, err: str) -> dict[str, Any]:
     if code < 0:
-        return {"ok": False, "reason": _killed(-code)}
+        return failure(_killed(-code))
     try:
         answer: dict[str, Any] = json.loads(out)
     except ValueError:
         last = err.strip()[-STDERR_TAIL:].splitlines()
         said = last[-1] if last else "it said nothing"
-        return {"ok": False, "reason": f"the worker ended with exit code {code}: {said}"}
+        return failure(f"the worker ended with exit code {code}: {said}")
     return answer
 
 

@@ -17,7 +17,7 @@ from bench_cli.results import Row, RunResult
 from bench_cli.run_store import RunStore
 from bench_cli.runner.assemble import Outcome, empty_row, limit_rows, row_of
 from bench_cli.runner.plan import Plan, Turn
-from bench_cli.runner.processes import Scratch, run_worker
+from bench_cli.runner.processes import Scratch, failure, run_worker
 from bench_cli.runner.worker import Job
 
 Runner = Callable[[Job, int], dict[str, Any]]
@@ -126,7 +126,7 @@ def _one_turn(
     try:
         place = scratch.fresh(f"{number:05d}")
     except OSError as error:
-        return {"ok": False, "reason": f"no scratch folder: {error.strerror}", "limits": {}}
+        return failure(f"no scratch folder: {error.strerror}")
     job = Job(
         cell_id=cell.id,
         workload=cell.workload,

@@ -78,7 +78,7 @@ def _measure_limit(job: Job, index: int, name: str, params: dict[str, Any]) -> d
 def reason_of(error: BaseException) -> str:
     """One line: what kind of failure, and what it said."""
     if isinstance(error, BenchError):
-        return f"{error.slug}: {error.message}"
+        return f"{error.slug}: {error.message}" + (f" ({error.remedy})" if error.remedy else "")
     if isinstance(error, MemoryError):
         return "out of memory: " + (str(error) or "an allocation was refused")
     if isinstance(error, OSError) and error.errno is not None:

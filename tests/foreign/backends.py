@@ -109,9 +109,7 @@ class SlowLogBackend:
     def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
         return SlowLog(directory)  # type: ignore[return-value]  # no file records: a capability
 
-    def recover(
-        self, directory: Path, options: LogOptions, apply: Apply | None = None
-    ) -> Recovery:
+    def recover(self, directory: Path, options: LogOptions, apply: Apply | None = None) -> Recovery:
         records = _read(directory)
         for record in records if apply else ():
             assert apply is not None
@@ -154,7 +152,9 @@ class TicketPool:
         return first, found
 
     def select(self) -> int:
-        left = [weight if stock else 0 for weight, stock in zip(self._weights, self._stock, strict=True)]
+        left = [
+            weight if stock else 0 for weight, stock in zip(self._weights, self._stock, strict=True)
+        ]
         if not any(left):
             raise PoolExhausted("no ticket is left")
         index = self._random.choices(range(len(left)), left)[0]

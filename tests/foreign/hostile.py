@@ -1,0 +1,57 @@
+"""Logs that end their process, print, or lie."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from bench_cli.interfaces import Buffer, LogOptions, RecordKind, WriteAheadLog
+from tests.foreign.backends import SlowLog, SlowLogBackend
+
+
+class Killed(SlowLogBackend):
+    """Its first append is its last."""
+
+    def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return super().open(directory, options)
+
+
+class OutOfMemory(SlowLogBackend):
+    def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
+        raise MemoryError
+
+
+class FullDisk(SlowLogBackend):
+    def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
+        raise OSError(28, os.strerror(28))
+
+
+class Exits(SlowLogBackend):
+    def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
+        print("going away", flush=True)
+        os._exit(3)
+
+
+class Prints(SlowLogBackend):
+    """Prints to standard output, which belongs to the worker's answer."""
+
+    def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
+        print("{not json")
+        return super().open(directory, options)
+
+
+class ForgetfulLog(SlowLog):
+    """Counts an append and writes nothing every other time."""
+
+    def append(self, payload: Buffer, kind: int = RecordKind.DATA) -> int:
+        if self._appends % 2:
+            self._appends += 1
+            return self._last
+        return super().append(payload, kind)
+
+
+class Forgetful(SlowLogBackend):
+    def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
+        return ForgetfulLog(directory)  # type: ignore[return-value]  # as SlowLog

@@ -1,0 +1,71 @@
+"""Worker processes: a real one measures; one that dies, hangs or lies becomes a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench_cli import registry
+from bench_cli.runner.processes import Scratch, run_worker
+from bench_cli.runner.worker import Job
+
+LONG = 120_000_000_000
+
+
+def job(tmp_path: Path, backend: str, **params: object) -> Job:
+    workload = registry.workload_of("wal.append")
+    full = {parameter.name: parameter.default for parameter in workload.parameters} | params
+    return Job(
+        cell_id="x", workload="wal.append", params=full, backend=backend, core="python",
+        samples=1, min_sample_ns=1, batches=1, scratch=str(tmp_path), allow_code=True,
+    )  # fmt: skip
+
+
+def test_a_backend_that_prints_does_not_spoil_the_answer(tmp_path: Path) -> None:
+    answer = run_worker(job(tmp_path, "tests.foreign.hostile:Prints", batch=1000, record=16), LONG)
+    assert answer["ok"], answer
+    assert answer["cell"]["ops"] == 5000
+    assert len(answer["cell"]["time_ns"]) == 1
+    assert answer["cell"]["exact"]["write_calls_per_op"] == 5 / 5000
+
+
+@pytest.mark.parametrize(
+    ("backend", "reason"),
+    [
+        ("Killed", "killed by SIGKILL; often the system's out-of-memory killer"),
+        ("OutOfMemory", "out of memory"),
+        ("FullDisk", "No space left on device (errno 28)"),
+        ("Exits", "the worker ended with exit code 3: going away"),
+        ("Forgetful", "verification: records found by recovery: found 2500, must be 5000"),
+        ("Missing", "cannot be loaded"),
+    ],
+)
+def test_a_worker_that_fails_is_an_answer_with_its_reason(
+    tmp_path: Path, backend: str, reason: str
+) -> None:
+    answer = run_worker(job(tmp_path, f"tests.foreign.hostile:{backend}", record=16), LONG)
+    assert not answer["ok"]
+    assert reason in answer["reason"]
+
+
+def test_a_worker_past_its_time_limit_is_killed_and_says_so(tmp_path: Path) -> None:
+    answer = run_worker(job(tmp_path, "tests.foreign.hostile:Prints"), timeout_ns=1)
+    assert answer == {"ok": False, "reason": "took longer than its limit of 1e-09 s", "limits": {}}
+
+
+def test_code_is_not_loaded_unless_allowed(tmp_path: Path) -> None:
+    refused = job(tmp_path, "tests.foreign.hostile:Killed")
+    refused.allow_code = False
+    assert "--allow-code" in run_worker(refused, LONG)["reason"]
+
+
+def test_scratch_folders_are_the_runs_own_and_go_with_it(tmp_path: Path) -> None:
+    (tmp_path / "not-ours").write_text("stays")
+    scratch = Scratch(tmp_path)
+    place = scratch.fresh("00001")
+    (place / "log").write_text("goes")
+    scratch.drop(place)
+    assert not place.exists()
+    scratch.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["not-ours"]
