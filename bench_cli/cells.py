@@ -89,7 +89,7 @@ class Reference:
     def key(self) -> tuple[str, frozenset[tuple[str, int | str]]]:
         """Equal for two references to the same row, also where one of them gives a size or a
         time as a bare number of bytes or nanoseconds."""
-        return self.workload, frozenset((name, _base_value(text)) for name, text in self.values)
+        return self.workload, frozenset((name, base_value(text)) for name, text in self.values)
 
 
 def format_value(value: Any, kind: str) -> str:
@@ -173,7 +173,9 @@ def _word(name: str, value: str) -> str:
     return value
 
 
-def _base_value(text: str) -> int | str:
+def base_value(text: str) -> int | str:
+    """A value of an id in base units: sizes and bare numbers as bytes, times as ns, words as
+    they are."""
     try:
         unit = split_quantity(text)[1]
         if unit in SIZES or not unit:
