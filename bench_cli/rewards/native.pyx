@@ -35,7 +35,7 @@ from bench_cli.errors import (
 from bench_cli.interfaces import RecordKind
 from bench_cli.rewards import pool as specification
 from bench_cli.rewards.catalogue import check_catalogue
-from bench_cli.rewards.queue import check_choices, report_unraisable, request_future
+from bench_cli.rewards.queue import check_choices, report_error, request_future
 from bench_cli.rewards.records import TextRecords, check_draws, records_for
 from bench_cli.rewards.selectors import check_selector
 

@@ -97,7 +97,7 @@ cdef class Queue:
                 try:
                     self._drain()
                 except BaseException as error:
-                    report_unraisable(error, self)
+                    report_error(error, self)
             elif self._closed:
                 return
             else:
@@ -188,7 +188,7 @@ cdef class Queue:
                     <object>PyTuple_GET_ITEM(<PyObject *>self._pool.names, request.index),
                     None)
         except Exception as raised:
-            report_unraisable(raised, callback)
+            report_error(raised, callback)
         except BaseException as interrupt:
             interrupts.append(interrupt)
         return 0

@@ -8,15 +8,15 @@ records follow: level D0. If the log then fails, the draws stand, and the failur
 comes next: every later request is answered with it until the log takes the records, and
 ``close`` raises it.
 
-An exception that a callback raises goes to ``sys.unraisablehook``, as from a finalizer: it must
-neither stop the other replies nor come out of the ``submit`` of someone else, who would take it
-for a refusal and ask again. KeyboardInterrupt and SystemExit are raised after the drain, from
-the ``submit`` that drained; in a worker they too go to the hook.
+An exception that a callback raises is logged, as ``concurrent.futures`` does with those of its
+callbacks: it must neither stop the other replies nor come out of the ``submit`` of someone else,
+who would take it for a refusal and ask again. KeyboardInterrupt and SystemExit are raised after
+the drain, from the ``submit`` that drained; those of a worker are logged too.
 """
 
 from __future__ import annotations
 
-import sys
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -28,6 +28,7 @@ from bench_cli.interfaces import DrawCallback
 
 ACKS = ("memory", "logged", "durable")
 MODES = ("caller", "worker")
+LOGGER = logging.getLogger(__name__)
 
 
 class Drawable(Protocol):
@@ -48,9 +49,8 @@ def check_choices(capacity: int, ack: str, mode: str) -> None:
             raise UnknownName(f"no {what} {value!r}", remedy=f"choose from {', '.join(choices)}")
 
 
-def report_unraisable(error: BaseException, callback: object) -> None:
-    details = (type(error), error, error.__traceback__, None, callback)
-    sys.unraisablehook(sys.UnraisableHookArgs(details))  # type: ignore[misc, call-arg]  # a structseq
+def report_error(error: BaseException, culprit: object) -> None:
+    LOGGER.error("exception in %r", culprit, exc_info=error)
 
 
 def request_future() -> tuple[Future[tuple[int, str]], DrawCallback]:
@@ -144,7 +144,7 @@ class Queue:
             try:
                 self._drain()
             except BaseException as error:
-                report_unraisable(error, self)
+                report_error(error, self)
 
     def _wait_for_work(self) -> bool:
         with self._lock:
@@ -218,6 +218,6 @@ class Queue:
         try:
             callback(draw_id, name, error)
         except Exception as raised:
-            report_unraisable(raised, callback)
+            report_error(raised, callback)
         except BaseException as interrupt:
             interrupts.append(interrupt)
