@@ -412,18 +412,17 @@ def _selected(scenarios: Sequence[Scenario], patterns: Sequence[str]) -> list[Sc
 # --- for the runner --------------------------------------------------------------------------
 
 
-def limit_cells(cells: Sequence[Cell], catalogue: Catalogue) -> list[Cell]:
-    """The limit rows that ``cells`` refer to and that are not among them, each once, with the
-    plan of the first cell that refers to it."""
+def limit_cells(cells: Iterable[Cell], catalogue: Catalogue) -> dict[str, Cell]:
+    """The limit cells that ``cells`` refer to, by the ids in ``Cell.limits``, with the plan of
+    the first cell that refers to each."""
     expander = Expander(Vocabulary(catalogue))
-    known = {cell.id for cell in cells}
-    added: dict[str, Cell] = {}
+    found: dict[str, Cell] = {}
     for cell in cells:
         for limit in cell.limits:
-            if limit not in known and limit not in added:
+            if limit not in found:
                 reference = expander.reference(limit)
-                added[limit] = expander.limit_cell(reference, cell.scenario, cell.plan)
-    return list(added.values())
+                found[limit] = expander.limit_cell(reference, cell.scenario, cell.plan)
+    return found
 
 
 def scenario_files(scenarios: Iterable[Scenario]) -> list[dict[str, Any]]:

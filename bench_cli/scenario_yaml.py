@@ -28,7 +28,7 @@ MAX_VALUES = 20_000
 """Values of one file with its aliases written out; the largest shipped file has a few hundred."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_BOOLEANS = frozenset({"on", "off", "yes", "no", "true", "false", "y", "n"})
+_BOOLEANS = frozenset({"on", "off", "yes", "no", "true", "false"})
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _LAYOUT = "\n\t"
 
