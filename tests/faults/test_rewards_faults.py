@@ -1,0 +1,190 @@
+"""Faults that were found in another reward pool, each as a test named after it.
+
+Two of that list concern snapshots (a crash between the snapshot and the removal of the log; a
+torn snapshot) and have their place with the snapshots of the log.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench_cli.errors import CatalogueError, LogWriteFailed, PoolExhausted
+from bench_cli.interfaces import Item, LogOptions
+from bench_cli.wal.log import BasicBackend, MmapBackend
+from tests.contract.pool_backends import TWINS
+from tests.rewards.ledger_logs import MemoryLog, MemoryLogBackend
+
+ITEMS = (Item("gold coin", 1, 30), Item("two\nlines", 2, 60), Item("tin", 7, None))
+SEGMENT = 1 << 16
+
+
+@pytest.fixture(params=TWINS, ids=lambda case: case.id)
+def backend(request: pytest.FixtureRequest) -> Any:
+    return request.param.load()
+
+
+@pytest.fixture(params=[BasicBackend, MmapBackend], ids=["basic", "mmap"])
+def log_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param()
+
+
+def options(log_format: str = "binary") -> LogOptions:
+    return LogOptions(format=log_format, segment_size=SEGMENT)
+
+
+def recover(backend: Any, log_backend: Any, directory: Path, log_format: str = "binary") -> Any:
+    return backend.recover(
+        ITEMS, seed=2, backend=log_backend, directory=directory, options=options(log_format)
+    )
+
+
+def power_cut(source: Path, target: Path) -> Path:
+    """The directory as it stands, without a close: what a later process finds."""
+    target.mkdir()
+    for file in source.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    return target
+
+
+def cut_into_last_record(directory: Path) -> None:
+    """Zero the last byte that was written, as a write that stopped short would leave it."""
+    segment = max(path for path in directory.iterdir() if path.stat().st_size > 512)
+    data = bytearray(segment.read_bytes())
+    last = len(data.rstrip(b"\0")) - 1
+    data[last] = 0
+    segment.write_bytes(data)
+
+
+def test_fault_26_request_ids_go_on_after_recovery(
+    backend: Any, log_backend: Any, tmp_path: Path
+) -> None:
+    log = log_backend.open(tmp_path, options())
+    pool = backend.open(ITEMS, seed=1, log=log)
+    for _ in range(10):
+        pool.draw()
+    log.close()
+    pool, log, _ = recover(backend, log_backend, tmp_path)
+    assert pool.draw_record()[0] == 11
+    log.close()
+    pool, log, _ = recover(backend, log_backend, tmp_path)
+    log.close()
+    assert pool.next_id == 12
+
+
+def test_fault_26_a_log_with_ids_that_started_again_is_refused(
+    backend: Any, log_backend: Any, tmp_path: Path
+) -> None:
+    log = log_backend.open(tmp_path, options())
+    for _ in range(2):
+        backend.open(ITEMS, seed=1, log=log).draw_many(3)
+    log.close()
+    with pytest.raises(CatalogueError):
+        recover(backend, log_backend, tmp_path)
+
+
+@pytest.mark.parametrize("log_format", ["binary", "text"])
+def test_fault_27_the_zero_tail_of_a_mapped_log_hides_no_draw(
+    backend: Any, tmp_path: Path, log_format: str
+) -> None:
+    logs = MmapBackend()
+    log = logs.open(tmp_path / "live", options(log_format))
+    pool = backend.open(ITEMS, seed=1, log=log)
+    for _ in range(10):
+        pool.draw()
+    crashed = power_cut(tmp_path / "live", tmp_path / "crashed")
+    log.close()
+    assert any(path.read_bytes().endswith(bytes(4096)) for path in crashed.iterdir())
+    again, log, recovery = recover(backend, logs, crashed, log_format)
+    log.close()
+    assert (again.drawn, again.stock()) == (10, pool.stock())
+    assert recovery.damages == ()
+
+
+@pytest.mark.parametrize("log_format", ["binary", "text"])
+def test_fault_30_names_with_blanks_and_a_torn_last_line_are_no_other_items(
+    backend: Any, log_backend: Any, tmp_path: Path, log_format: str
+) -> None:
+    log = log_backend.open(tmp_path / "live", options(log_format))
+    pool = backend.open(ITEMS, seed=1, log=log)
+    drawn = [pool.draw() for _ in range(20)]
+    crashed = power_cut(tmp_path / "live", tmp_path / "crashed")
+    log.close()
+    cut_into_last_record(crashed)
+    again, log, recovery = recover(backend, log_backend, crashed, log_format)
+    log.close()
+    counts = Counter(drawn[:19])
+    assert recovery.records == again.drawn == 19
+    assert again.stock() == {
+        "gold coin": 30 - counts["gold coin"],
+        "two\nlines": 60 - counts["two\nlines"],
+        "tin": None,
+    }
+
+
+def test_fault_31_every_synced_draw_survives_without_a_clean_close(
+    backend: Any, log_backend: Any, tmp_path: Path
+) -> None:
+    log = log_backend.open(tmp_path / "live", options())
+    pool = backend.open(ITEMS, seed=1, log=log, flush_every=5)
+    for _ in range(13):
+        pool.draw()
+    promised = log.stats().durable_sequence
+    crashed = power_cut(tmp_path / "live", tmp_path / "crashed")
+    log.close()
+    again, log, recovery = recover(backend, log_backend, crashed)
+    log.close()
+    assert promised == 10
+    assert recovery.last_sequence == again.drawn == 13
+
+
+def test_fault_31_a_crash_loses_no_synced_draw_and_its_item_is_not_given_twice(
+    backend: Any,
+) -> None:
+    logs, where = MemoryLogBackend(), Path("log")
+    item = [Item("only", 1, 7)]
+    pool = backend.open(item, seed=1, log=logs.open(where, options()), flush_every=3)
+    for _ in range(7):
+        pool.draw()
+    logs.crash(where)
+    again, _, _ = backend.recover(item, seed=1, backend=logs, directory=where, options=options())
+    assert (again.drawn, again.stock()) == (6, {"only": 1})
+
+
+@pytest.mark.parametrize("mode", ["caller", "worker"])
+def test_fault_32_no_durable_reply_goes_out_before_the_flush(backend: Any, mode: str) -> None:
+    log = MemoryLog()
+    queue = backend.queue(backend.open(ITEMS, seed=1, log=log), ack="durable", mode=mode)
+    durable_at_reply: list[tuple[int, int]] = []
+    for _ in range(50):
+        queue.submit(lambda draw_id, *_: durable_at_reply.append((draw_id, log.durable)))
+    queue.close()
+    assert len(durable_at_reply) == 50
+    assert all(draw_id <= durable for draw_id, durable in durable_at_reply)
+
+
+def test_fault_33_an_exhausted_item_fails_no_draw_while_others_are_left(backend: Any) -> None:
+    heavy = (Item("heavy", 1 << 40, 3), Item("light", 1, 5), Item("none", 1 << 50, 0))
+    pool = backend.open(heavy, seed=1)
+    assert Counter(pool.draw() for _ in range(8)) == {"heavy": 3, "light": 5}
+    with pytest.raises(PoolExhausted):
+        pool.draw()
+
+
+@pytest.mark.parametrize("use", ["draw", "draw_many", "commit", "sync", "request"])
+def test_fault_34_a_log_error_reaches_whoever_asked(backend: Any, use: str) -> None:
+    log = MemoryLog(fail_appends=frozenset({1}), fail_syncs=frozenset({1}))
+    pool = backend.open(ITEMS, seed=1, log=log)
+    calls: dict[str, Any] = {
+        "draw": pool.draw,
+        "draw_many": lambda: pool.draw_many(3),
+        "commit": lambda: pool.commit(pool.select()),
+        "sync": pool.sync,
+        "request": lambda: backend.queue(pool).request().result(0),
+    }
+    with pytest.raises(LogWriteFailed):
+        calls[use]()
+    assert (pool.drawn, pool.stock()["gold coin"], pool.stock()["two\nlines"]) == (0, 30, 60)
