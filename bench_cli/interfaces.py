@@ -562,6 +562,9 @@ class CacheBackend(Backend, Protocol):
         when the dirty blocks alone are beyond the limits (the log is untouched), and what opening
         the log raises."""
 
+    def store(self, kind: str, directory: Path) -> BlockStore:
+        """A block store to upload to: "memory", or "directory" (files below ``directory``)."""
+
 
 # --- workloads: what is timed ----------------------------------------------------------------
 

@@ -174,6 +174,8 @@ def _durability(cell: Cell, settings: RunSettings) -> Durability | None:
     if not name or name == "none":
         return own
     log = registry.resolve(str(name), cell.core, allow_code=settings.allow_code)
+    if Capability.WAL in backend.capabilities:  # a cache is as durable as the log under it
+        return log.durability(cell.params)
     return weaker(own, log.durability(cell.params), syncs=Capability.SYNC in log.capabilities)
 
 
