@@ -213,6 +213,14 @@ _DECLARED = (
         "untimed preparation (pools, faulting ahead) per operation",
     ),
     Metric(
+        "resident_bytes_per_op",
+        Unit.BYTES,
+        _L,
+        _E,
+        "resident/file",
+        "buffer memory the system gave, per file",
+    ),
+    Metric(
         "limit_share",
         Unit.RATIO,
         _H,
