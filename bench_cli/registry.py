@@ -48,6 +48,9 @@ _BUILT_IN = (
     BackendEntry("wal.mmap", "wal", "stores into preallocated, mapped segments",
                  {"native": "bench_cli.wal.native:MmapBackend",
                   "python": "bench_cli.wal.log:MmapBackend"}),
+    BackendEntry("cache.block", "cache", "4 MiB block buffers in front of a block store",
+                 {"native": "bench_cli.cache.native:Backend",
+                  "python": "bench_cli.cache.python:Backend"}),
     BackendEntry("rewards.pool", "rewards", "weighted draws from finite stock, logged",
                  {"native": "bench_cli.rewards.native:Backend",
                   "python": "bench_cli.rewards.pool:Backend"}),
@@ -57,6 +60,7 @@ _WORKLOAD_MODULES = (
     "bench_cli.workloads.limits",
     "bench_cli.workloads.wal",
     "bench_cli.workloads.rewards",
+    "bench_cli.workloads.cache_files",
 )
 
 
