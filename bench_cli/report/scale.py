@@ -81,6 +81,16 @@ def time(nanoseconds: float) -> str:
     return f"{significant(nanoseconds / factor)} {unit}"
 
 
+def duration(seconds: float) -> str:
+    """``12 s``, ``3 min 20 s``, ``1 h 5 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
 def rate(bytes_per_second: float) -> str:
     """``15.80 GB/s``: decimal."""
     unit, factor = _unit(_RATES, bytes_per_second)

@@ -61,10 +61,12 @@ def wrap(text: str, room: int, indent: str = "") -> list[str]:
 
 
 def _fitting(line: str, room: int) -> int:
-    """How many characters of ``line`` fit; at least one more than blanks, so that it ends."""
+    """How many characters of ``line`` fit, ending after a comma or bracket where there is one;
+    at least one more than blanks, so that wrapping ends."""
     used = 0
     for position, character in enumerate(line):
         used += _columns(character)
         if used > room and line[:position].strip():
-            return position
+            after = max(line.rfind(mark, 0, position) for mark in ",[(") + 1
+            return after if line[:after].strip() else position
     return len(line)

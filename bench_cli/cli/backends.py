@@ -1,0 +1,53 @@
+"""``bench backends``: who can be benchmarked, and what each says of itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from bench_cli.registry import BackendEntry
+    from bench_cli.report.planned import Entry
+
+
+@click.command("backends")
+def command() -> None:
+    """List backends: cores, durability, capabilities.
+
+    Durability is what a backend declares at its default settings. A core that is not built says
+    why.
+
+    \b
+    bench backends
+    """
+    from bench_cli import registry
+    from bench_cli.report import console
+    from bench_cli.report.model import Tone
+    from bench_cli.report.planned import listing
+
+    known = registry.backends()
+    entries = [_entry(known[name]) for name in sorted(known)]
+    headings = ("name", "cores", "survives (declared)", "can", "from")
+    console.emit(listing("Backends", headings, entries, console.columns()))
+    missing = registry.native_missing()
+    if missing:
+        console.say(["", f"! core native: {missing}", f"  {registry.NATIVE_REMEDY}"], Tone.WARN)
+
+
+def _entry(entry: BackendEntry) -> Entry:
+    from bench_cli import registry
+    from bench_cli.errors import BenchError
+    from bench_cli.report.planned import Entry
+
+    native = "native" in entry.cores and not registry.native_missing()
+    cores = ", ".join(
+        core if core == "python" or native else f"{core} (not built)" for core in entry.cores
+    )
+    try:
+        backend = registry.resolve(entry.name, "native" if native else "python")
+    except BenchError as error:
+        return Entry((entry.name, cores, "", "", entry.origin), error.message, missing=True)
+    can = ", ".join(sorted(str(capability) for capability in backend.capabilities))
+    level = backend.durability({}).label()
+    return Entry((entry.name, cores, level, can, entry.origin), entry.summary)
