@@ -10,6 +10,7 @@ from typing import Any
 from bench_cli.cells import Cell
 from bench_cli.interfaces import Durability, Workload
 from bench_cli.metrics import METRICS, Kind
+from bench_cli.requirements import ceiling_share
 from bench_cli.results import Row, Samples
 
 Answer = dict[str, Any]
@@ -17,11 +18,26 @@ Answer = dict[str, Any]
 
 @dataclass(slots=True)
 class Outcome:
-    """What is known of a cell so far: one answer per process that ran, and the first failure."""
+    """What is known of a cell so far: one answer per process that ran, and the first failure, or
+    why it cannot run at all (``unsupported``)."""
 
     cell: Cell
     answers: list[Answer] = field(default_factory=list)
     failure: str | None = None
+    unsupported: str | None = None
+
+    @property
+    def over(self) -> bool:
+        """No further process would change what is known."""
+        return self.failure is not None or self.unsupported is not None
+
+    def add(self, answer: Answer) -> None:
+        if answer["ok"]:
+            self.answers.append(answer)
+        elif answer.get("skipped"):
+            self.unsupported = answer["reason"]
+        else:
+            self.failure = answer["reason"]
 
     @property
     def batches(self) -> int | None:
@@ -56,6 +72,11 @@ def row_of(outcome: Outcome, workload: Workload, durability: Durability | None) 
             row.limits.setdefault(limit, []).append(ns_per_op(found))
     row.ceiling = workload.ceiling(cell.params, cell.backend)
     row.durability = asdict(durability) if durability else None
+    share = ceiling_share(row) if row.status == "ok" else None
+    if share is not None:
+        row.metrics["limit_share"] = share
+        if share > 1.0:
+            row.warnings.append(f"{share:.0%} of its limit: faster than the machine should allow")
     return row
 
 

@@ -58,7 +58,7 @@ def execute(
     rows = [
         _row(outcomes[cell.id], settings, interrupted)
         for cell in plan.cells
-        if not interrupted or cell.skip or outcomes[cell.id].answers or outcomes[cell.id].failure
+        if not interrupted or cell.skip or outcomes[cell.id].answers or outcomes[cell.id].over
     ]
     known = {row.id for row in rows}
     rows += [
@@ -98,7 +98,7 @@ def _all_turns(
     began = time.monotonic()
     for number, turn in enumerate(plan.turns):
         outcome = outcomes[turn.cell.id]
-        if outcome.failure is not None:
+        if outcome.over:
             reporter.process_done(turn.cell.id, False, None)
             continue
         spent = time.monotonic() - began
@@ -106,10 +106,7 @@ def _all_turns(
             break
         answer = _one_turn(turn, number, outcome, limit_cells, settings, scratch, runner)
         store.append({"cell": turn.cell.id, "round": turn.round, "answer": answer})
-        if answer["ok"]:
-            outcome.answers.append(answer)
-        else:
-            outcome.failure = answer["reason"]
+        outcome.add(answer)
         reporter.process_done(turn.cell.id, answer["ok"], answer.get("reason"))
 
 
@@ -152,8 +149,8 @@ def _one_turn(
 def _row(outcome: Outcome, settings: RunSettings, interrupted: bool) -> Row:
     cell = outcome.cell
     workload = registry.workload_of(cell.workload)
-    if cell.skip is not None:
-        return empty_row(cell, workload, "skipped", cell.skip)
+    if (why_not := cell.skip or outcome.unsupported) is not None:
+        return empty_row(cell, workload, "skipped", why_not)
     if not outcome.answers and outcome.failure is None:
         return empty_row(cell, workload, "skipped", "the time budget was used up before it ran")
     row = row_of(outcome, workload, _durability(cell, settings))

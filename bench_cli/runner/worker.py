@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from bench_cli import registry
-from bench_cli.errors import BenchError
+from bench_cli.errors import BenchError, Unsupported
 from bench_cli.runner.measure import Sampling, measure
 
 LIMIT_SAMPLES = 3
@@ -47,6 +47,7 @@ def answer(job: Job) -> dict[str, Any]:
     """The measurement, or the reason why there is none."""
     limits: dict[str, Any] = {}
     try:
+        check_capabilities(job)
         for index, (limit_id, (name, params)) in enumerate(job.limits.items()):
             limits[limit_id] = _measure_limit(job, index, name, params)
         found = measure(
@@ -58,9 +59,21 @@ def answer(job: Job) -> dict[str, Any]:
             resolve=lambda name: registry.resolve(name, job.core, allow_code=job.allow_code),
             sampling=Sampling(job.samples, job.min_sample_ns, job.batches),
         )
+    except Unsupported as error:
+        return {"ok": False, "skipped": True, "reason": error.message, "limits": limits}
     except Exception as error:
         return {"ok": False, "reason": reason_of(error), "limits": limits}
     return {"ok": True, "cell": found.as_json(), "limits": limits}
+
+
+def check_capabilities(job: Job) -> None:
+    """A workload names what it needs; a backend that cannot do it is skipped, not failed."""
+    if job.backend is None:
+        return
+    backend = registry.resolve(job.backend, job.core, allow_code=job.allow_code)
+    missing = sorted(registry.workload_of(job.workload).requires - backend.capabilities)
+    if missing:
+        raise Unsupported(f"{job.backend} does not offer: {', '.join(missing)}")
 
 
 def _measure_limit(job: Job, index: int, name: str, params: dict[str, Any]) -> dict[str, Any]:
