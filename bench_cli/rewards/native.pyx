@@ -36,7 +36,7 @@ from bench_cli.interfaces import RecordKind
 from bench_cli.rewards import pool as specification
 from bench_cli.rewards.catalogue import check_catalogue
 from bench_cli.rewards.queue import check_choices, report_error, request_future
-from bench_cli.rewards.records import TextRecords, check_draws, records_for
+from bench_cli.rewards.records import TextRecords, check_draws, quoted, records_for
 from bench_cli.rewards.selectors import check_selector
 
 cdef extern from "numpy/random/bitgen.h":
@@ -409,7 +409,7 @@ cdef class Pool:
         if log is not None:
             self._append = log.append
             self.read_as(log.format)
-            self._words = [self._records.draw(0, index)[7:] for index in range(len(self.names))]
+            self._words = [quoted(name) for name in self.names] if self._text else []
 
     def replay(self, sequence, kind, payload):
         if kind not in (DRAW, DRAWS):

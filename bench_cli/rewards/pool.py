@@ -329,11 +329,16 @@ class Backend:
     ) -> tuple[Pool, WriteAheadLog, Recovery]:
         pool = self.open(items, seed=seed, selector=selector, flush_every=flush_every)
         pool.read_as(options.format)
-        recovery = backend.recover(directory, options, pool.replay)
+        recovery = self.replay(pool, backend, directory, options)
         log = backend.open(directory, options)
         check_unchanged(log, recovery)
         pool.attach(log)
         return pool, log, recovery
+
+    def replay(
+        self, pool: Pool, backend: LogBackend, directory: Path, options: LogOptions
+    ) -> Recovery:
+        return backend.recover(directory, options, pool.replay)
 
     def queue(
         self, pool: Pool, *, capacity: int = 1024, ack: str = "logged", mode: str = "caller"

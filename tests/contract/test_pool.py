@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from bench_cli.errors import CatalogueError, LogWriteFailed, PoolError, PoolExhausted
+from bench_cli.errors import (
+    CatalogueError,
+    LogError,
+    LogWriteFailed,
+    PoolError,
+    PoolExhausted,
+)
 from bench_cli.interfaces import Capability, Item, LogOptions, PoolBackend, RecordKind
 from tests.contract.pool_backends import POOLS, need
 from tests.rewards.ledger_logs import MemoryLog, MemoryLogBackend
@@ -367,3 +373,20 @@ def test_a_log_whose_ids_start_again_is_refused(backend: PoolBackend) -> None:
     with pytest.raises(CatalogueError) as caught:
         recover(backend, logs)
     assert "draw 1 where 2" in caught.value.message
+
+
+class GrowingLogBackend(MemoryLogBackend):
+    """Somebody else draws between the replay and the opening of the log."""
+
+    def open(self, directory: Path, options: LogOptions) -> MemoryLog:
+        log = super().open(directory, options)
+        log.append(b"", RecordKind.DATA)
+        return log
+
+
+def test_a_log_that_grew_while_it_was_read_is_refused_and_closed(backend: PoolBackend) -> None:
+    need(backend, Capability.RECOVERY)
+    logs = GrowingLogBackend()
+    with pytest.raises(LogError, match="ended at record 0 .* at 1"):
+        recover(backend, logs)
+    assert logs.logs[HERE].closed
