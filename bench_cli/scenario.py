@@ -446,8 +446,8 @@ def check_needs(
         ):
             if needed > available:
                 raise UsageError(
-                    f"{cell.id} needs {rough_size(needed)} of {what}; "
-                    f"{rough_size(available)} are available",
+                    f"{cell.id} needs {rough_size(needed)} of {what} ({needed} bytes); "
+                    f"{rough_size(available)} ({available}) are available",
                     remedy=f"free some {what}, make the row smaller with -P, or leave it out "
                     "with -k",
                 )

@@ -287,8 +287,9 @@ def override(recipe: Recipe, values: Mapping[str, tuple[Any, ...]]) -> Recipe:
             fixed.pop(name, None)
         else:
             fixed[name] = chosen[0]
+    set_axes = {name: chosen for name, chosen in values.items() if name in axes}
     include = [
-        {name: chosen for name, chosen in entry.items() if name not in values}
+        {name: given for name, given in entry.items() if name not in values} | set_axes
         for entry in recipe.include
     ]
     return replace(recipe, fixed=fixed, axes=axes, include=tuple(include))
