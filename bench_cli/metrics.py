@@ -37,7 +37,8 @@ class Unit(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One metric. ``relative_floor`` (a fraction) and ``absolute_floor`` (in ``unit``) are the
-    smallest changes that matter; a change must pass both."""
+    smallest changes that matter; a change must pass both. ``interpreter_bound``: exact only
+    within one version of Python."""
 
     id: str
     unit: Unit
@@ -47,6 +48,7 @@ class Metric:
     description: str
     relative_floor: float = 0.0
     absolute_floor: float = 0.0
+    interpreter_bound: bool = False
 
 
 _L, _H, _N = Direction.LOWER, Direction.HIGHER, Direction.NEUTRAL
@@ -98,6 +100,7 @@ _DECLARED = (
         _E,
         "alloc B/op",
         "heap bytes allocated per operation, counted at the allocator",
+        interpreter_bound=True,
     ),
     Metric(
         "allocs_per_op",
@@ -106,6 +109,7 @@ _DECLARED = (
         _E,
         "allocs/op",
         "heap allocations per operation, counted at the allocator",
+        interpreter_bound=True,
     ),
     Metric(
         "gc_count",
@@ -114,10 +118,35 @@ _DECLARED = (
         _E,
         "GCs",
         "collector runs, all generations, in the counting pass",
+        interpreter_bound=True,
     ),
-    Metric("gc_gen0", Unit.COUNT, _L, _E, "GC gen0", "collector runs of generation 0"),
-    Metric("gc_gen1", Unit.COUNT, _L, _E, "GC gen1", "collector runs of generation 1"),
-    Metric("gc_gen2", Unit.COUNT, _L, _E, "GC gen2", "collector runs of generation 2"),
+    Metric(
+        "gc_gen0",
+        Unit.COUNT,
+        _L,
+        _E,
+        "GC gen0",
+        "collector runs of generation 0",
+        interpreter_bound=True,
+    ),
+    Metric(
+        "gc_gen1",
+        Unit.COUNT,
+        _L,
+        _E,
+        "GC gen1",
+        "collector runs of generation 1",
+        interpreter_bound=True,
+    ),
+    Metric(
+        "gc_gen2",
+        Unit.COUNT,
+        _L,
+        _E,
+        "GC gen2",
+        "collector runs of generation 2",
+        interpreter_bound=True,
+    ),
     Metric(
         "gc_timed",
         Unit.COUNT,

@@ -266,7 +266,7 @@ def _output_error(path: Path, error: OSError | ValueError) -> OutputError:
 
 def default_path(folder: Path, created: str, name: str) -> Path:
     """``folder/<UTC timestamp>-<name>.json``; ``created`` as in RunResult. The folder is made."""
-    stamp = created.replace("-", "").replace(":", "").partition(".")[0].rstrip("Z")
+    stamp = created[:19].replace("-", "").replace(":", "")
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in name)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -103,6 +103,7 @@ class PlainProgress:
     def __init__(self, stream: TextIO, clock: Clock = CLOCK) -> None:
         self._stream, self._clock = stream, clock
         self._total = self._done = 0
+        self._reason: str | None = None
         self._began_ns = self._told_ns = 0
 
     def started(self, cells: int, processes: int, estimate_s: float) -> None:
@@ -113,7 +114,8 @@ class PlainProgress:
     def process_done(self, cell_id: str, ok: bool, reason: str | None) -> None:
         self._done += 1
         if not ok and reason:
-            self._say(f"failed: {cell_id}: {reason}")
+            self._say(f"failed: {cell_id}: {'as before' if reason == self._reason else reason}")
+            self._reason = reason
         now = self._clock.now_ns()
         if now - self._told_ns >= _PLAIN_EVERY_NS and self._done < self._total:
             self._told_ns = now

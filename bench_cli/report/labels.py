@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from bench_cli.report.text import safe
 from bench_cli.results import Row
+from bench_cli.units import format_size, format_time
 
 OPERATION = "operation"
 LIMIT_PREFIX = "limits."
@@ -35,15 +36,54 @@ class Labels:
 
 def label(rows: Sequence[Row]) -> Labels:
     """The operation comes first, then the backend, then the other axes in the ids' order."""
-    all_axes = [axes(row) for row in rows]
-    names = list(dict.fromkeys(name for found in all_axes for name in found))
+    found = _merged(_completed(rows))
+    names = list(dict.fromkeys(name for one in found for name in one))
     names.sort(key=lambda name: (name != OPERATION, name not in ("backend", "wal")))
-    varying = tuple(n for n in names if len({found.get(n, "") for found in all_axes}) > 1)
-    common = {name: all_axes[0][name] for name in names if name not in varying}
+    varying = tuple(n for n in names if len({one.get(n, "") for one in found}) > 1)
+    common = {name: found[0][name] for name in names if name not in varying}
     if not varying:
         varying = tuple(name for name in names if name != OPERATION)[:1] or (OPERATION,)
-    by_row = tuple(tuple(found.get(name, "") for name in varying) for found in all_axes)
+    by_row = tuple(tuple(one.get(name, "") for name in varying) for one in found)
     return Labels(varying, common, by_row)
+
+
+def _completed(rows: Sequence[Row]) -> list[dict[str, str]]:
+    """Axes of all rows. Ids leave out what is at its default: where another row of the same
+    operation shows that axis, the value comes from the row's parameters."""
+    found = [axes(row) for row in rows]
+    shown: dict[tuple[str, str], str] = {}
+    for one in found:
+        for name, text in one.items():
+            shown.setdefault((one[OPERATION], name), text)
+    for row, one in zip(rows, found, strict=True):
+        for (operation, name), example in shown.items():
+            if operation == one[OPERATION] and name not in one and name in row.params:
+                one[name] = _like(example, row.params[name])
+    return found
+
+
+def _like(example: str, value: object) -> str:
+    """``value`` (base units) written the way ``example`` is: 512 like ``32KiB`` is ``512B``."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        if example.endswith("B"):
+            return format_size(value)
+        if example.endswith("s"):
+            return format_time(value)
+    return safe(str(value))
+
+
+def _merged(found: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Where operations differ, an axis that only some rows have joins the operation's name: a
+    column for it would be mostly empty."""
+    if len({one[OPERATION] for one in found}) == 1:
+        return found
+    everywhere = set.intersection(*(set(one) for one in found))
+    merged = []
+    for one in found:
+        own = [f"{name}={text}" for name, text in one.items() if name not in everywhere]
+        kept = {name: text for name, text in one.items() if name in everywhere}
+        merged.append({**kept, OPERATION: " ".join([one[OPERATION], *own])})
+    return merged
 
 
 def is_limit(row: Row) -> bool:

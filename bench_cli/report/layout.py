@@ -16,7 +16,7 @@ GAP = 2
 INDENT = "  "
 _NARROWEST_LABEL = 8
 _SHORT_HEADING = 6
-_ROOM_FOR_MESSAGE = 24
+_ROOM_FOR_MESSAGE = 40
 
 
 def lay_out(table: Table, columns: int) -> list[Styled]:

@@ -6,8 +6,11 @@ them into lines for one width; ``console`` prints those lines.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from bench_cli.results import Row
 
 
 class Tone(StrEnum):
@@ -52,6 +55,8 @@ class Table:
     subtitles: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    rows: Sequence[Row] = ()
+    """The rows of a result it was made from, where it was."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ def render(result: RunResult, columns: int) -> list[Styled]:
     lines = [*_head(result, columns), Styled("")]
     for one in built:
         lines += [*layout.lay_out(one, columns), Styled("")]
-        lines += _analysis(result, one.title, columns)
+        lines += _analysis(one, columns)
     if result.requirements:
         lines += [*layout.lay_out(requirements_table(result.requirements), columns), Styled("")]
     lines += _legend(result, built, columns)
@@ -80,11 +80,9 @@ def _python_twins(result: RunResult, cores: set[str]) -> str:
 # --- below the tables ------------------------------------------------------------------------
 
 
-def _analysis(result: RunResult, group: str, columns: int) -> list[Styled]:
+def _analysis(built: Table, columns: int) -> list[Styled]:
     """The sentences under a table of draws."""
-    sentences = analyse(
-        [row for row in result.results if safe(row.group) == group and "draws_per_s" in row.metrics]
-    )
+    sentences = analyse([row for row in built.rows if "draws_per_s" in row.metrics])
     if not sentences:
         return []
     return [*_told([f"* {text}" for text in sentences], columns, Tone.PLAIN), Styled("")]

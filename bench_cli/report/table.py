@@ -19,7 +19,19 @@ def tables(rows: Sequence[Row]) -> list[Table]:
     for row in rows:
         groups.setdefault(row.group, []).append(row)
     ordered = sorted(groups.items(), key=lambda item: labels.is_limit(item[1][0]))
-    return [group_table(name, members) for name, members in ordered]
+    return [group_table(*part) for name, members in ordered for part in _parts(name, members)]
+
+
+def _parts(group: str, rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+    """A group whose scenarios time the same operation under different settings has a table per
+    scenario; one whose scenarios time different operations stays together."""
+    scenarios: dict[str, list[Row]] = {}
+    for row in rows:
+        scenarios.setdefault(row.scenario, []).append(row)
+    operations = [{row.workload for row in members} for members in scenarios.values()]
+    if len(set.union(*operations)) == sum(map(len, operations)) or labels.is_limit(rows[0]):
+        return [(group, list(rows))]
+    return [(f"{group}: {name}", members) for name, members in scenarios.items()]
 
 
 def group_table(group: str, rows: Sequence[Row]) -> Table:
@@ -28,11 +40,16 @@ def group_table(group: str, rows: Sequence[Row]) -> Table:
     measured = [row for row in rows if row.status == _OK]
     filled = columns.fill(measured)
     numbers = iter(filled.cells)
-    lines = [
-        Line((*label, *next(numbers))) if row.status == _OK else _without_numbers(row, label)
-        for row, label in zip(rows, told.by_row, strict=True)
-    ]
+    lines = []
+    said: str | None = None
+    for row, label in zip(rows, told.by_row, strict=True):
+        if row.status == _OK:
+            lines.append(Line((*label, *next(numbers))))
+        else:
+            lines.append(_without_numbers(row, label, said))
+            said = row.reason
     return Table(
+        rows=rows,
         title=safe(group),
         columns=[*(Column(name, label=True) for name in told.varying), *filled.columns],
         lines=lines,
@@ -42,8 +59,11 @@ def group_table(group: str, rows: Sequence[Row]) -> Table:
     )
 
 
-def _without_numbers(row: Row, label: tuple[str, ...]) -> Line:
+def _without_numbers(row: Row, label: tuple[str, ...], said: str | None) -> Line:
+    """``said`` is the reason given just above."""
     reason = safe(row.reason or "no reason given")
+    if row.reason == said and row.reason:
+        reason = "as above"
     return Line(label, f"{row.status}: {reason}", _TONES[row.status])
 
 

@@ -6,6 +6,7 @@ right-to-left mark that turns a number around, or a lone surrogate that cannot b
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 # Cc control, Cf format (bidirectional marks, zero width), Cs surrogates, Zl/Zp line separators
@@ -44,7 +45,7 @@ def wrap(text: str, room: int, indent: str = "") -> list[str]:
     longer than a line is cut, since a terminal would do so at a worse place."""
     lines: list[str] = []
     line = ""
-    for word in text.split():
+    for word in _words(text):
         candidate = f"{line} {word}" if line.strip() else line + word
         if width(candidate) <= room:
             line = candidate
@@ -58,6 +59,11 @@ def wrap(text: str, room: int, indent: str = "") -> list[str]:
             lines.append(line[:cut])
             line = indent + line[cut:]
     return [*lines, line] if line.strip() or not lines else lines
+
+
+def _words(text: str) -> list[str]:
+    """A percent sign stays with its number."""
+    return [word for word in re.split(r" +(?!%)", text.strip()) if word]
 
 
 def _fitting(line: str, room: int) -> int:
