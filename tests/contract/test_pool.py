@@ -387,6 +387,6 @@ class GrowingLogBackend(MemoryLogBackend):
 def test_a_log_that_grew_while_it_was_read_is_refused_and_closed(backend: PoolBackend) -> None:
     need(backend, Capability.RECOVERY)
     logs = GrowingLogBackend()
-    with pytest.raises(LogError, match="ended at record 0 .* at 1"):
+    with pytest.raises(LogError, match=r"ended at record 0 .* at 1"):
         recover(backend, logs)
     assert logs.logs[HERE].closed
