@@ -44,6 +44,12 @@ def check_options(options: LogOptions) -> None:
         )
 
 
+def populate(buffer: memoryview) -> None:
+    """Fault in every page of a mapping, so that an append does not have to."""
+    pages = buffer[::PAGE]
+    pages[:] = bytes(pages)
+
+
 def write_all(fs: FileSystem, fd: int, data: Buffer, offset: int) -> int:
     """Write all of ``data``, whatever the system takes at a time; the number of calls made."""
     view, calls = memoryview(data), 0
@@ -93,19 +99,18 @@ class Segment:
 
 
 class MappedSegment(Segment):
-    """One segment file, mapped whole and written by stores. Its pages are faulted in at once, so
-    that an append does not have to."""
+    """One segment file, mapped whole and written by stores."""
 
     def __init__(self, fs: FileSystem, fd: int, path: Path, header: SegmentHeader, slot: int):
         super().__init__(fs, fd, path, header, slot)
         self._mapping = fs.map(fd, header.capacity)
         self._mapped = True
-        pages = self._mapping.buffer[::PAGE]
-        pages[:] = bytes(pages)
+        self.buffer = self._mapping.buffer
+        self.stored = self._mapping.stored
 
     def write(self, offset: int, data: Buffer) -> int:
-        self._mapping.buffer[offset : offset + len(data)] = data
-        self._mapping.stored(offset, len(data))
+        self.buffer[offset : offset + len(data)] = data
+        self.stored(offset, len(data))
         return 0
 
     def sync(self, start: int, end: int) -> None:
@@ -136,7 +141,12 @@ class SegmentSet:
     current: Segment
 
     def __init__(
-        self, directory: Path, options: LogOptions, mapped: bool, salts: Callable[[], int]
+        self,
+        directory: Path,
+        options: LogOptions,
+        mapped: bool,
+        salts: Callable[[], int],
+        populate: Callable[[memoryview], None] = populate,
     ) -> None:
         check_options(options)
         self.fs: FileSystem = options.file_system or SYSTEM
@@ -144,7 +154,8 @@ class SegmentSet:
         self.directory = directory
         self.rotations = 0
         self._options = options
-        self._segment_type = MappedSegment if mapped else Segment
+        self.mapped = mapped
+        self._populate = populate
         self._salts = salts
         self._retired: list[Retired] = []
         self._lock_fd: int | None = None
@@ -212,7 +223,7 @@ class SegmentSet:
             self.fs.preallocate(fd, file.header.capacity)
             self.fs.sync(fd)
             self.fs.sync_directory(self.directory)
-            self._install(self._segment_type(self.fs, fd, path, file.header, file.slot))
+            self._install(self._attach(fd, path, file.header, file.slot))
         except OSError:
             self.fs.close(fd)
             raise
@@ -232,12 +243,19 @@ class SegmentSet:
             write_all(self.fs, fd, slots + self.codec.blank_slot, 0)
             self.fs.sync(fd)
             self.fs.sync_directory(self.directory)
-            return self._segment_type(self.fs, fd, path, header, 0)
+            return self._attach(fd, path, header, 0)
         except OSError:
             self.fs.close(fd)
             with suppress(OSError):  # the first error is the one to report
                 self.fs.unlink(path)
             raise
+
+    def _attach(self, fd: int, path: Path, header: SegmentHeader, slot: int) -> Segment:
+        if not self.mapped:
+            return Segment(self.fs, fd, path, header, slot)
+        segment = MappedSegment(self.fs, fd, path, header, slot)
+        self._populate(segment.buffer)
+        return segment
 
     def _header(
         self, number: int, first_sequence: int, capacity: int, chain: int, base: bool

@@ -1,0 +1,78 @@
+/* How the log reaches its file, per record: a table of functions.
+ *
+ * Entries are called without the interpreter lock. In production they are system calls; under an
+ * injected FileSystem they take the lock and call back to it, so that the same fault tests run over
+ * both twins. Rare work (create, preallocate, map, rename ...) goes
+ * through the FileSystem object itself, whose production methods are one system call each.
+ */
+#ifndef BENCH_FILES_H
+#define BENCH_FILES_H
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define FILES_RAISED (-1000000) /* a Python exception is set */
+
+typedef struct wal_files wal_files;
+struct wal_files {
+    int fd;
+    void *context;
+    /* writes all; the number of calls it took, -errno, or FILES_RAISED */
+    long (*write)(wal_files *, struct iovec *parts, int count, long long offset);
+    /* tells of a store into the mapping; NULL when nobody listens. 0 or FILES_RAISED */
+    long (*stored)(wal_files *, long long offset, long long length);
+    /* 0, -errno or FILES_RAISED */
+    long (*sync)(wal_files *, long long offset, long long length);
+};
+
+static long files_write(wal_files *files, struct iovec *parts, int count, long long offset)
+{
+    long calls = 0;
+    while (count) {
+        ssize_t done = count == 1
+                           ? pwrite(files->fd, parts->iov_base, parts->iov_len, (off_t)offset)
+                           : pwritev(files->fd, parts, count, (off_t)offset);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return done ? -errno : -EIO;
+        calls++;
+        offset += done;
+        while (count && (size_t)done >= parts->iov_len) {
+            done -= parts->iov_len;
+            parts++, count--;
+        }
+        if (count) {
+            parts->iov_base = (char *)parts->iov_base + done;
+            parts->iov_len -= done;
+        }
+    }
+    return calls;
+}
+
+static long files_sync(wal_files *files, long long offset, long long length)
+{
+    (void)offset, (void)length;
+    while (fdatasync(files->fd))
+        if (errno != EINTR)
+            return -errno;
+    return 0;
+}
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+
+/* Fault every page in, writable, keeping what it holds. */
+static void files_populate(unsigned char *base, size_t length)
+{
+    if (madvise(base, length, MADV_POPULATE_WRITE) == 0)
+        return;
+    for (size_t at = 0; at < length; at += 4096)
+        *(volatile unsigned char *)(base + at) = *(volatile unsigned char *)(base + at);
+}
+
+#endif

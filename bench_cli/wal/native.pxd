@@ -1,0 +1,51 @@
+# What other compiled twins may cimport: the log itself, and a replay that makes no Python object
+# per record.
+cimport cython
+from cpython.buffer cimport Py_buffer
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+cdef extern from "files.h" nogil:
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+    ctypedef struct wal_files
+    ctypedef long (*files_write_fn)(wal_files *, iovec *, int, long long) noexcept
+    ctypedef long (*files_range_fn)(wal_files *, long long, long long) noexcept
+    ctypedef struct wal_files:
+        int fd
+        void *context
+        files_write_fn write
+        files_range_fn stored
+        files_range_fn sync
+
+@cython.final
+cdef class NativeLog:
+    cdef readonly str format
+    cdef object segments  # SegmentSet; None for wal.none
+    cdef object segment  # its current one
+    cdef object raised  # what an injected file system raised
+    cdef uint8_t *base  # the mapping; NULL for wal.basic
+    cdef Py_buffer view  # holds the mapping while base is set
+    cdef uint8_t *scratch  # where frames are made that do not go straight to the mapping
+    cdef size_t scratch_size
+    cdef wal_files files
+    cdef uint64_t end, room, synced, next, durable
+    cdef uint64_t appends, bytes, writes, syncs
+    cdef uint32_t seed, chain
+    cdef int storage, text
+    cdef int state  # 0: usable; anything else is looked at off the fast path
+    cdef int failed  # errno of the first failure
+    cdef void *idle  # a lock, held while a thread works without the interpreter lock
+
+    # Append one record whose payload is `head` followed by `data`. The interpreter lock must be
+    # held. Raises the typed errors. `sequence` receives the record's number.
+    cdef int c_append(self, unsigned char kind, const void *head, size_t head_length,
+                      const void *data, size_t data_length,
+                      unsigned long long *sequence) except -1
+
+# Called once per record, in order; -1 with an exception set stops the replay.
+ctypedef int (*replay_fn)(void *context, unsigned long long sequence, unsigned char kind,
+                          const unsigned char *payload, size_t length) except -1
+
+# Read the log in `directory` under `options`, without changing it; returns the Recovery value.
+cdef object replay(directory, options, replay_fn function, void *context)

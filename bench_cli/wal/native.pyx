@@ -1,0 +1,344 @@
+# cython: language_level=3, cdivision=True
+"""The write-ahead log, compiled twin: the same records, errors and bytes as ``log.py``.
+
+What happens once per record is here, in C; what happens once per segment (create, rotate, empty,
+close) is ``segment.py``, which both twins share. A record goes from the caller's bytes into the
+mapping in one pass that copies and checksums, without making a Python object but the number it
+returns. The interpreter lock is kept for that, and released for system calls and large copies.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
+from cpython.pythread cimport (
+    PyThread_acquire_lock,
+    PyThread_allocate_lock,
+    PyThread_free_lock,
+    PyThread_release_lock,
+)
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+import os
+
+from bench_cli.errors import LogClosed, LogPoisoned, RecordTooLarge
+from bench_cli.filesystem import SYSTEM
+from bench_cli.interfaces import LogStats
+from bench_cli.wal import format as fmt
+from bench_cli.wal import log as specification
+from bench_cli.wal import recovery
+from bench_cli.wal.segment import SegmentSet, check_options
+
+cdef extern from "textline.h" nogil:
+    ctypedef struct frame_fields:
+        uint32_t seed
+        uint8_t kind
+        uint8_t flags
+        uint16_t count
+        uint32_t length
+        uint64_t sequence
+        uint32_t lag
+    int FRAME_HEADER
+    int FRAME_BATCH
+    int FRAME_FOOTER
+    void frame_setup(int allow_hardware)
+    size_t frame_size(size_t payload)
+    uint32_t frame_lag(uint64_t sequence, uint64_t durable)
+    uint32_t frame_put(uint8_t *to, const frame_fields *f, const void *head, size_t head_length,
+                       const void *data, size_t data_length)
+    uint32_t frame_head(uint8_t *to, const frame_fields *f)
+    uint32_t frame_seal(uint8_t *to, const frame_fields *f)
+    int frame_parse(const uint8_t *source, uint32_t seed, frame_fields *f)
+    int frame_check(const uint8_t *source, const frame_fields *f, uint32_t *crc)
+    uint8_t *frame_copy(uint8_t *to, const void *source, size_t length)
+    uint32_t crc32c_extend(uint32_t seed, const void *source, size_t length)
+    uint32_t crc32c_raw(uint32_t raw, const void *source, size_t length)
+    size_t text_bound(size_t payload, size_t count)
+    uint8_t *text_begin(uint8_t *to, const frame_fields *f)
+    uint8_t *text_escape(uint8_t *to, const uint8_t *source, size_t length)
+    uint32_t text_seal(uint8_t *line, uint8_t *end, uint32_t seed)
+
+cdef extern from "files.h" nogil:
+    long FILES_RAISED
+    long files_write(wal_files *files, iovec *parts, int count, long long offset)
+    long files_sync(wal_files *files, long long offset, long long length)
+    void files_populate(unsigned char *base, size_t length)
+
+cdef enum:
+    NONE = 0
+    BASIC = 1
+    MAPPED = 2
+    # why a log is not usable
+    CLOSED = 1
+    FAILED = 2
+    BUSY = 4
+    # Copies from here on release the interpreter lock: one takes some 3 us, handing the lock over
+    # and back 0.1.
+    RELEASE = 64 << 10
+    # Larger records are handed to the system in parts instead of being copied together first.
+    SCRATCH = 64 << 10
+
+frame_setup(1)
+
+
+# --- the injected entries of the table -------------------------------------------------------
+
+cdef long injected_write(wal_files *files, iovec *parts, int count, long long offset) noexcept with gil:
+    cdef NativeLog log = <NativeLog>files.context
+    try:
+        data = b"".join([
+            (<char *>parts[i].iov_base)[:parts[i].iov_len] for i in range(count)
+        ])
+        return log.segment.write(offset, data)
+    except BaseException as error:
+        log.raised = error
+        return FILES_RAISED
+
+
+cdef long injected_stored(wal_files *files, long long offset, long long length) noexcept with gil:
+    cdef NativeLog log = <NativeLog>files.context
+    try:
+        log.segment.stored(offset, length)
+        return 0
+    except BaseException as error:
+        log.raised = error
+        return FILES_RAISED
+
+
+cdef long injected_sync(wal_files *files, long long offset, long long length) noexcept with gil:
+    cdef NativeLog log = <NativeLog>files.context
+    try:
+        log.segment.sync(offset, offset + length)
+        return 0
+    except BaseException as error:
+        log.raised = error
+        return FILES_RAISED
+
+
+def populate(pages not None):
+    """Fault in every page of a mapping."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(pages, &view, PyBUF_WRITABLE)
+    try:
+        with nogil:
+            files_populate(<unsigned char *>view.buf, view.len)
+    finally:
+        PyBuffer_Release(&view)
+
+
+# --- the log ---------------------------------------------------------------------------------
+
+cdef class NativeLog:
+    def __cinit__(self):
+        self.idle = PyThread_allocate_lock()
+        if self.idle == NULL:
+            raise MemoryError
+
+    def __init__(self, options, segments=None, scan=None):
+        check_options(options)
+        self.format = options.format
+        self.next = 1
+        self.segments = segments
+        if segments is None:
+            return
+        self.text = options.format == "text"
+        self.storage = MAPPED if segments.mapped else BASIC
+        self.next = scan.next_sequence
+        self.durable = self.next - 1
+        self.files.context = <void *>self
+        if segments.fs is SYSTEM:
+            self.files.write, self.files.sync = files_write, files_sync
+        else:
+            self.files.write, self.files.sync = injected_write, injected_sync
+            self.files.stored = injected_stored
+        load_segment(self)
+        self.end = self.synced = scan.ends[-1] if scan.ends else fmt.DATA_START
+        self.chain = scan.chain
+
+    def __dealloc__(self):
+        drop_mapping(self)
+        PyMem_RawFree(self.scratch)
+        if self.idle != NULL:
+            PyThread_free_lock(self.idle)
+
+    # --- records -----------------------------------------------------------------------------
+
+    cdef int c_append(self, unsigned char kind, const void *head, size_t head_length,
+                      const void *data, size_t data_length,
+                      unsigned long long *sequence) except -1:
+        cdef frame_fields fields
+        cdef size_t length = head_length + data_length, size
+        if self.state:
+            enter(self)
+        if kind == 0 or kind == FRAME_FOOTER:
+            specification.check_kind(kind)
+        if self.storage != NONE:
+            fields.kind, fields.flags, fields.count = kind, 0, 1
+            if self.text:
+                put_text(self, &fields, head, head_length, data, data_length, None)
+            else:
+                size = frame_size(length)
+                if self.end + size > self.room:
+                    make_room(self, size)
+                fields.length = <uint32_t>length
+                number(self, &fields)
+                if self.base != NULL and size < RELEASE and self.files.stored == NULL:
+                    self.chain = frame_put(
+                        self.base + self.end, &fields, head, head_length, data, data_length
+                    )
+                else:
+                    put_slowly(self, &fields, head, head_length, data, data_length, size)
+                self.end += size
+                self.bytes += size
+        self.appends += 1
+        sequence[0] = self.next
+        self.next += 1
+        return 0
+
+    def append(self, payload, int kind=1):
+        cdef unsigned long long sequence
+        cdef Py_buffer view
+        if self.state:
+            enter(self)
+        if kind < 1 or kind >= FRAME_FOOTER:
+            specification.check_kind(kind)
+        if PyBytes_CheckExact(payload):
+            self.c_append(<unsigned char>kind, NULL, 0, PyBytes_AS_STRING(payload),
+                          PyBytes_GET_SIZE(payload), &sequence)
+            return sequence
+        PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
+        try:
+            self.c_append(<unsigned char>kind, NULL, 0, view.buf, view.len, &sequence)
+        finally:
+            PyBuffer_Release(&view)
+        return sequence
+
+    def append_many(self, payloads, int kind=1):
+        cdef list parts
+        cdef Py_ssize_t count
+        if self.state:
+            enter(self)
+        if kind < 1 or kind >= FRAME_FOOTER:
+            specification.check_kind(kind)
+        count = len(payloads)
+        if count == 0 or count > 65535:
+            specification.check_batch(count)
+        parts = payloads if type(payloads) is list else list(payloads)
+        for part in parts:
+            if not PyBytes_CheckExact(part):
+                parts = [fmt.as_bytes(part) for part in payloads]
+                break
+        put_batch(self, <unsigned char>kind, parts)
+        self.appends += count
+        self.next += count
+        return self.next - 1
+
+    def append_write(self, str name not None, offset, data):
+        cdef bytes head = fmt.write_head(name, offset)
+        cdef unsigned long long sequence
+        cdef Py_buffer view
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            self.c_append(2, PyBytes_AS_STRING(head), PyBytes_GET_SIZE(head), view.buf, view.len,
+                          &sequence)
+        finally:
+            PyBuffer_Release(&view)
+        return sequence
+
+    def append_remove(self, str name not None):
+        return self.append(fmt.encode_remove(name), 3)
+
+    def append_truncate(self, str name not None, size):
+        return self.append(fmt.encode_truncate(name, size), 4)
+
+    def append_uploaded(self, str name not None, block, generation):
+        return self.append(fmt.encode_uploaded(name, block, generation), 5)
+
+    # --- the rest ----------------------------------------------------------------------------
+
+    def sync(self):
+        """fdatasync, outside the interpreter lock."""
+        if self.state:
+            enter(self)
+        if self.storage != NONE:
+            begin_work(self)
+            try:
+                sync_now(self)
+            finally:
+                end_work(self)
+
+    def reset(self):
+        if self.state:
+            enter(self)
+        if self.storage == NONE:
+            return
+        begin_work(self)
+        try:
+            self.segments.reset(self.next, self.end)
+            self.durable = self.next - 1
+            start_segment(self)
+        except OSError as error:
+            raise fail(self, error) from error
+        finally:
+            end_work(self)
+
+    def stats(self):
+        segments, size, allocated = 0, 0, 0
+        if self.storage != NONE:
+            segments, size, allocated = self.segments.sizes(self.end)
+        return LogStats(
+            appends=self.appends,
+            bytes=self.bytes,
+            writes=self.writes,
+            syncs=self.syncs,
+            rotations=0 if self.storage == NONE else self.segments.rotations,
+            segments=segments,
+            file_size=size,
+            allocated=allocated,
+            last_sequence=self.next - 1,
+            durable_sequence=self.durable,
+        )
+
+    def close(self):
+        if self.state & BUSY:
+            wait_for_work(self)
+        if self.state & CLOSED:
+            return
+        try:
+            if self.storage != NONE and not self.failed:
+                write_footer(self)
+        finally:
+            self.state |= CLOSED
+            drop_mapping(self)
+            if self.storage != NONE:
+                self.segments.release()
+
+
+include "put.pxi"
+include "replay.pxi"
+
+
+# --- backends --------------------------------------------------------------------------------
+
+class NoneBackend(specification.NoneBackend):
+    core = "native"
+
+    def open(self, directory, options):
+        return NativeLog(options)
+
+
+class BasicBackend(specification.BasicBackend):
+    core = "native"
+
+    def open(self, directory, options):
+        segments = SegmentSet(directory, options, self.mapped, self._salts, populate)
+        return NativeLog(options, segments, segments.start(walker(options)))
+
+    def recover(self, directory, options, apply=None):
+        return recovered(directory, options, apply)
+
+
+class MmapBackend(BasicBackend):
+    name = "wal.mmap"
+    mapped = True

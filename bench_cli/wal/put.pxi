@@ -1,0 +1,328 @@
+# Parts of native.pyx: what an append does beyond the fast path, and the state around it.
+
+
+# --- who may work ----------------------------------------------------------------------------
+
+cdef int enter(NativeLog self) except -1:
+    """Waits while another thread works; then raises what makes the log unusable."""
+    wait_for_work(self)
+    if self.state & CLOSED:
+        raise LogClosed("the log is closed")
+    if self.state & FAILED:
+        raise LogPoisoned(
+            "an earlier write or sync failed",
+            errno=self.failed,
+            remedy="reopen the log and let it recover",
+        )
+    return 0
+
+
+cdef int wait_for_work(NativeLog self) except -1:
+    while self.state & BUSY:
+        with nogil:
+            PyThread_acquire_lock(self.idle, 1)
+            PyThread_release_lock(self.idle)
+    return 0
+
+
+cdef inline void begin_work(NativeLog self) noexcept:
+    """From here on the interpreter lock may be given up: other threads must wait."""
+    self.state |= BUSY
+    PyThread_acquire_lock(self.idle, 1)
+
+
+cdef inline void end_work(NativeLog self) noexcept:
+    self.state &= ~BUSY
+    PyThread_release_lock(self.idle)
+
+
+cdef object fail(NativeLog self, error):
+    """Poison the log; the error to raise."""
+    failure = specification.write_failed(error, self.segment.path)
+    self.failed = failure.errno
+    self.state |= FAILED
+    return failure
+
+
+cdef int check(NativeLog self, long result) except -1:
+    """Raises what an entry of the file table reported."""
+    if result >= 0:
+        return 0
+    if result == FILES_RAISED:
+        error, self.raised = self.raised, None
+    else:
+        error = OSError(-result, os.strerror(-result))
+    if isinstance(error, OSError):
+        raise fail(self, error) from error
+    raise error
+
+
+# --- segments --------------------------------------------------------------------------------
+
+cdef int load_segment(NativeLog self) except -1:
+    self.segment = self.segments.current
+    self.files.fd = self.segment.fd
+    self.seed = self.segment.seed
+    self.room = self.segment.room
+    if self.storage == MAPPED and self.base == NULL:
+        PyObject_GetBuffer(self.segment.buffer, &self.view, PyBUF_WRITABLE)
+        self.base = <uint8_t *>self.view.buf
+    return 0
+
+
+cdef void drop_mapping(NativeLog self) noexcept:
+    """Let go of the mapping before it is unmapped: no pointer outlives it."""
+    if self.base != NULL:
+        self.base = NULL
+        PyBuffer_Release(&self.view)
+
+
+cdef int start_segment(NativeLog self) except -1:
+    load_segment(self)
+    self.end = self.synced = fmt.DATA_START
+    self.chain = self.segment.header.crc
+    return 0
+
+
+cdef int make_room(NativeLog self, size_t size) except -1:
+    """Rotate, for a frame of ``size`` bytes."""
+    cdef size_t limit = self.segments.largest
+    if size > limit:
+        raise RecordTooLarge(
+            f"a record of {size} bytes with its frame; a segment holds {limit}",
+            size=size,
+            limit=limit,
+        )
+    begin_work(self)
+    try:
+        sync_now(self)
+        drop_mapping(self)
+        self.segments.rotate(self.next, self.end, self.chain)
+        start_segment(self)
+    except OSError as error:
+        raise fail(self, error) from error
+    finally:
+        end_work(self)
+    return 0
+
+
+cdef int sync_now(NativeLog self) except -1:
+    cdef long result
+    with nogil:
+        result = self.files.sync(&self.files, self.synced, self.end - self.synced)
+    check(self, result)
+    self.synced = self.end
+    self.durable = self.next - 1
+    self.syncs += 1
+    return 0
+
+
+cdef int write_footer(NativeLog self) except -1:
+    """See FileLog._write_footer."""
+    begin_work(self)
+    try:
+        if self.durable < self.next - 1:
+            sync_now(self)
+        footer, _ = self.segments.codec.frame(self.seed, self.next, 0, FRAME_FOOTER, b"")
+        self.segment.write(self.end, footer)
+        drop_mapping(self)
+        self.segments.finish(self.end + len(footer))
+    except OSError as error:
+        raise fail(self, error) from error
+    finally:
+        end_work(self)
+    return 0
+
+
+# --- frames that do not go straight into the mapping -----------------------------------------
+
+cdef inline void number(NativeLog self, frame_fields *fields) noexcept:
+    fields.seed = self.seed
+    fields.sequence = self.next
+    fields.lag = frame_lag(self.next, self.durable)
+
+
+cdef int need_scratch(NativeLog self, size_t size) except -1:
+    cdef void *grown
+    if size > self.scratch_size:
+        grown = PyMem_RawRealloc(self.scratch, size)
+        if grown == NULL:
+            raise MemoryError
+        self.scratch, self.scratch_size = <uint8_t *>grown, size
+    return 0
+
+
+cdef void spare_scratch(NativeLog self) noexcept:
+    """After a huge record: do not keep its memory."""
+    if self.scratch_size > 4 * SCRATCH:
+        PyMem_RawFree(self.scratch)
+        self.scratch, self.scratch_size = NULL, 0
+
+
+cdef int write_parts(NativeLog self, iovec *parts, int count) except -1:
+    cdef long result
+    begin_work(self)
+    with nogil:
+        result = self.files.write(&self.files, parts, count, self.end)
+    end_work(self)
+    check(self, result)
+    self.writes += result
+    return 0
+
+
+cdef int stored(NativeLog self, size_t size) except -1:
+    cdef long result
+    if self.files.stored != NULL:
+        with nogil:
+            result = self.files.stored(&self.files, self.end, size)
+        check(self, result)
+    return 0
+
+
+cdef int put_slowly(NativeLog self, frame_fields *fields, const void *head, size_t head_length,
+                    const void *data, size_t data_length, size_t size) except -1:
+    """A binary frame that is large, or goes to a file, or is watched."""
+    cdef iovec part
+    if self.storage == MAPPED:
+        if size >= RELEASE:
+            begin_work(self)
+            with nogil:
+                self.chain = frame_put(
+                    self.base + self.end, fields, head, head_length, data, data_length
+                )
+            end_work(self)
+        else:
+            self.chain = frame_put(
+                self.base + self.end, fields, head, head_length, data, data_length
+            )
+        return stored(self, size)
+    if size > SCRATCH:
+        return write_in_parts(self, fields, head, head_length, data, data_length, size)
+    if self.scratch_size < SCRATCH:
+        need_scratch(self, SCRATCH)
+    self.chain = frame_put(self.scratch, fields, head, head_length, data, data_length)
+    part.iov_base, part.iov_len = self.scratch, size
+    return write_parts(self, &part, 1)
+
+
+cdef int write_in_parts(NativeLog self, frame_fields *fields, const void *head,
+                        size_t head_length, const void *data, size_t data_length,
+                        size_t size) except -1:
+    cdef iovec parts[4]
+    cdef uint8_t[24] front
+    cdef uint8_t[12] back
+    cdef uint32_t raw = frame_head(front, fields)
+    begin_work(self)
+    with nogil:
+        raw = ~crc32c_raw(crc32c_raw(raw, head, head_length), data, data_length)
+    end_work(self)
+    memset(back, 0, sizeof(back))
+    memcpy(back, &raw, 4)
+    parts[0].iov_base, parts[0].iov_len = front, FRAME_HEADER
+    parts[1].iov_base, parts[1].iov_len = <void *>head, head_length
+    parts[2].iov_base, parts[2].iov_len = <void *>data, data_length
+    parts[3].iov_base, parts[3].iov_len = back, size - FRAME_HEADER - head_length - data_length
+    write_parts(self, parts, 4)
+    self.chain = raw
+    return 0
+
+
+cdef int put_batch(NativeLog self, unsigned char kind, list payloads) except -1:
+    """One frame for all payloads, each exactly ``bytes``."""
+    cdef frame_fields fields
+    cdef iovec part
+    cdef uint8_t *target
+    cdef size_t length = 0, size
+    for payload in payloads:
+        length += PyBytes_GET_SIZE(payload)
+    if self.storage == NONE:
+        return 0
+    fields.kind, fields.flags, fields.count = kind, FRAME_BATCH, <uint16_t>len(payloads)
+    if self.text:
+        return put_text(self, &fields, NULL, 0, NULL, length, payloads)
+    length += 4 * <size_t>fields.count
+    size = frame_size(length)
+    if self.end + size > self.room:
+        make_room(self, size)
+    fields.length = <uint32_t>length
+    number(self, &fields)
+    if self.storage == MAPPED:
+        target = self.base + self.end
+    else:
+        need_scratch(self, size)
+        target = self.scratch
+    fill_batch(target + FRAME_HEADER, payloads)
+    self.chain = frame_seal(target, &fields)
+    if self.storage == MAPPED:
+        stored(self, size)
+    else:
+        part.iov_base, part.iov_len = self.scratch, size
+        write_parts(self, &part, 1)
+        spare_scratch(self)
+    self.end += size
+    self.bytes += size
+    return 0
+
+
+cdef void fill_batch(uint8_t *to, list payloads) noexcept:
+    """The lengths, then the payloads back to back."""
+    cdef uint8_t *data = to + 4 * len(payloads)
+    cdef uint32_t length
+    for payload in payloads:
+        length = <uint32_t>PyBytes_GET_SIZE(payload)
+        memcpy(to, &length, 4)
+        data = frame_copy(data, PyBytes_AS_STRING(payload), length)
+        to += 4
+
+
+cdef int put_text(NativeLog self, frame_fields *fields, const void *head, size_t head_length,
+                  const void *data, size_t data_length, list payloads) except -1:
+    """A line, of one payload (head, data) or of a batch."""
+    cdef size_t length = head_length + data_length
+    cdef size_t bound = text_bound(length, fields.count), size
+    cdef uint8_t *joined
+    cdef uint8_t *end
+    cdef uint32_t crc
+    cdef iovec part
+    need_scratch(self, bound + (length if head_length else 0))
+    if head_length:  # a UTF-8 sequence may begin in the one and end in the other
+        joined = self.scratch + bound
+        memcpy(joined, head, head_length)
+        memcpy(joined + head_length, data, data_length)
+        data = joined
+    while True:
+        number(self, fields)
+        end = text_begin(self.scratch, fields)
+        if payloads is None:
+            end = text_escape(end, <const uint8_t *>data, length)
+        else:
+            end = escape_batch(end, payloads)
+        crc = text_seal(self.scratch, end, self.seed)
+        size = end + 1 - self.scratch
+        if self.end + size <= self.room:
+            break
+        make_room(self, size)
+    self.chain = crc
+    if self.storage == MAPPED:
+        memcpy(self.base + self.end, self.scratch, size)
+        stored(self, size)
+    else:
+        part.iov_base, part.iov_len = self.scratch, size
+        write_parts(self, &part, 1)
+    spare_scratch(self)
+    self.end += size
+    self.bytes += size
+    return 0
+
+
+cdef uint8_t *escape_batch(uint8_t *to, list payloads) noexcept:
+    cdef Py_ssize_t index
+    for index in range(len(payloads)):
+        if index:
+            to[0] = c"\t"
+            to += 1
+        payload = payloads[index]
+        to = text_escape(
+            to, <const uint8_t *>PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload)
+        )
+    return to
