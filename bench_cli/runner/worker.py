@@ -18,9 +18,10 @@ from bench_cli import registry
 from bench_cli.errors import BenchError, Unsupported
 from bench_cli.runner.measure import Sampling, measure
 
-LIMIT_SAMPLES = 3
-LIMIT_SAMPLE_NS = 10_000_000
-"""Limits beside a row: short samples, because many rows carry them and C loops vary little."""
+LIMIT_SAMPLES = 9
+LIMIT_SAMPLE_NS = 3_000_000
+"""Limits beside a row: many short samples, of which the median counts. A limit slowed by another
+process would flatter the row, and a sample shorter than a time slice is either hit or not."""
 
 
 @dataclass(slots=True)
