@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bench_cli import registry
 from bench_cli.catalogue import Catalogue
 from bench_cli.errors import ScenarioError
 from bench_cli.interfaces import Body, Capability, Needs, Parameter, Setting
@@ -77,6 +78,15 @@ def make_catalogue(native_missing: str | None = None) -> Catalogue:
         default_core="python" if native_missing else "native",
         native_missing=native_missing,
         native_remedy="install a compiler",
+    )
+
+
+def shipped_catalogue() -> Catalogue:
+    """The real names, as on a machine where the compiled twins are built; imports none."""
+    return Catalogue(
+        workloads=registry.workloads(),
+        backends={name: tuple(entry.cores) for name, entry in registry.backends().items()},
+        default_core="native",
     )
 
 
