@@ -19,6 +19,7 @@
 typedef struct wal_files wal_files;
 struct wal_files {
     int fd;
+    void *base; /* of the mapping */
     void *context;
     /* writes all; the number of calls it took, -errno, or FILES_RAISED */
     long (*write)(wal_files *, struct iovec *parts, int count, long long offset);
@@ -60,6 +61,22 @@ static long files_sync(wal_files *files, long long offset, long long length)
         if (errno != EINTR)
             return -errno;
     return 0;
+}
+
+/* Only the pages of the range: fdatasync would write the whole file, the zeros faulted in ahead
+ * included, and write-protect all of it, so that every later store to a new page faults again. */
+static long files_sync_range(void *base, long long offset, long long length)
+{
+    long long page = offset & -(long long)sysconf(_SC_PAGESIZE);
+    while (msync((char *)base + page, (size_t)(offset + length - page), MS_SYNC))
+        if (errno != EINTR)
+            return -errno;
+    return 0;
+}
+
+static long files_sync_mapped(wal_files *files, long long offset, long long length)
+{
+    return files_sync_range(files->base, offset, length);
 }
 
 #ifndef MADV_POPULATE_WRITE

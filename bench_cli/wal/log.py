@@ -33,7 +33,7 @@ from bench_cli.interfaces import (
 )
 from bench_cli.wal import format as fmt
 from bench_cli.wal.recovery import Scan, recover
-from bench_cli.wal.segment import SegmentSet, check_options
+from bench_cli.wal.segment import MappedSegment, Segment, SegmentSet, check_options
 
 VOLATILE = frozenset({Capability.BATCH, Capability.FILE_RECORDS, Capability.RESET})
 ON_DISK = VOLATILE | {
@@ -302,7 +302,7 @@ class BasicBackend:
     name = "wal.basic"
     core = "python"
     capabilities = ON_DISK
-    mapped = False
+    segment_type: type[Segment] = Segment
 
     def __init__(self, salts: Callable[[], int] = fmt.new_salt) -> None:
         self._salts = salts
@@ -311,7 +311,7 @@ class BasicBackend:
         return Durability("D1", None, "I1", "C2")
 
     def open(self, directory: Path, options: LogOptions) -> FileLog:
-        segments = SegmentSet(directory, options, self.mapped, self._salts)
+        segments = SegmentSet(directory, options, self.segment_type, self._salts)
         return FileLog(segments, segments.start())
 
     def recover(self, directory: Path, options: LogOptions, apply: Apply | None = None) -> Recovery:
@@ -323,4 +323,4 @@ class MmapBackend(BasicBackend):
     """Stores into preallocated, mapped segments."""
 
     name = "wal.mmap"
-    mapped = True
+    segment_type = MappedSegment

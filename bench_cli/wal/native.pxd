@@ -13,6 +13,7 @@ cdef extern from "files.h" nogil:
     ctypedef long (*files_range_fn)(wal_files *, long long, long long) noexcept
     ctypedef struct wal_files:
         int fd
+        void *base
         void *context
         files_write_fn write
         files_range_fn stored

@@ -28,7 +28,7 @@ from bench_cli.interfaces import LogStats
 from bench_cli.wal import format as fmt
 from bench_cli.wal import log as specification
 from bench_cli.wal import recovery
-from bench_cli.wal.segment import SegmentSet, check_options
+from bench_cli.wal.segment import MappedSegment, SegmentSet, check_options
 
 cdef extern from "textline.h" nogil:
     ctypedef struct frame_fields:
@@ -63,6 +63,8 @@ cdef extern from "files.h" nogil:
     long FILES_RAISED
     long files_write(wal_files *files, iovec *parts, int count, long long offset)
     long files_sync(wal_files *files, long long offset, long long length)
+    long files_sync_mapped(wal_files *files, long long offset, long long length)
+    long files_sync_range(void *base, long long offset, long long length)
     void files_populate(unsigned char *base, size_t length)
 
 cdef enum:
@@ -116,15 +118,28 @@ cdef long injected_sync(wal_files *files, long long offset, long long length) no
         return FILES_RAISED
 
 
-def populate(pages not None):
-    """Fault in every page of a mapping."""
-    cdef Py_buffer view
-    PyObject_GetBuffer(pages, &view, PyBUF_WRITABLE)
-    try:
+class NativeSegment(MappedSegment):
+    """A mapped segment whose pages are faulted in by one call, and synced by range."""
+
+    def populate(self):
+        cdef Py_buffer view
+        PyObject_GetBuffer(self.buffer, &view, PyBUF_WRITABLE)
         with nogil:
             files_populate(<unsigned char *>view.buf, view.len)
-    finally:
         PyBuffer_Release(&view)
+
+    def sync(self, start, end):
+        cdef Py_buffer view
+        cdef long long first = start, length = end - start
+        cdef long result
+        if self.fs is not SYSTEM:
+            return super().sync(start, end)
+        PyObject_GetBuffer(self.buffer, &view, PyBUF_WRITABLE)
+        with nogil:
+            result = files_sync_range(view.buf, first, length)
+        PyBuffer_Release(&view)
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
 
 
 # --- the log ---------------------------------------------------------------------------------
@@ -143,12 +158,13 @@ cdef class NativeLog:
         if segments is None:
             return
         self.text = options.format == "text"
-        self.storage = MAPPED if segments.mapped else BASIC
+        self.storage = MAPPED if isinstance(segments.current, MappedSegment) else BASIC
         self.next = scan.next_sequence
         self.durable = self.next - 1
         self.files.context = <void *>self
         if segments.fs is SYSTEM:
-            self.files.write, self.files.sync = files_write, files_sync
+            self.files.write = files_write
+            self.files.sync = files_sync_mapped if self.storage == MAPPED else files_sync
         else:
             self.files.write, self.files.sync = injected_write, injected_sync
             self.files.stored = injected_stored
@@ -332,7 +348,7 @@ class BasicBackend(specification.BasicBackend):
     core = "native"
 
     def open(self, directory, options):
-        segments = SegmentSet(directory, options, self.mapped, self._salts, populate)
+        segments = SegmentSet(directory, options, self.segment_type, self._salts)
         return NativeLog(options, segments, segments.start(walker(options)))
 
     def recover(self, directory, options, apply=None):
@@ -341,4 +357,4 @@ class BasicBackend(specification.BasicBackend):
 
 class MmapBackend(BasicBackend):
     name = "wal.mmap"
-    mapped = True
+    segment_type = NativeSegment

@@ -67,6 +67,7 @@ cdef int load_segment(NativeLog self) except -1:
     if self.storage == MAPPED and self.base == NULL:
         PyObject_GetBuffer(self.segment.buffer, &self.view, PyBUF_WRITABLE)
         self.base = <uint8_t *>self.view.buf
+        self.files.base = self.base
     return 0
 
 
@@ -74,6 +75,7 @@ cdef void drop_mapping(NativeLog self) noexcept:
     """Let go of the mapping before it is unmapped: no pointer outlives it."""
     if self.base != NULL:
         self.base = NULL
+        self.files.base = NULL
         PyBuffer_Release(&self.view)
 
 

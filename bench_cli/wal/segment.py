@@ -44,12 +44,6 @@ def check_options(options: LogOptions) -> None:
         )
 
 
-def populate(buffer: memoryview) -> None:
-    """Fault in every page of a mapping, so that an append does not have to."""
-    pages = buffer[::PAGE]
-    pages[:] = bytes(pages)
-
-
 def write_all(fs: FileSystem, fd: int, data: Buffer, offset: int) -> int:
     """Write all of ``data``, whatever the system takes at a time; the number of calls made."""
     view, calls = memoryview(data), 0
@@ -107,6 +101,12 @@ class MappedSegment(Segment):
         self._mapped = True
         self.buffer = self._mapping.buffer
         self.stored = self._mapping.stored
+        self.populate()
+
+    def populate(self) -> None:
+        """Fault in every page, so that an append does not have to."""
+        pages = self.buffer[::PAGE]
+        pages[:] = bytes(pages)
 
     def write(self, offset: int, data: Buffer) -> int:
         self.buffer[offset : offset + len(data)] = data
@@ -144,9 +144,8 @@ class SegmentSet:
         self,
         directory: Path,
         options: LogOptions,
-        mapped: bool,
+        segment_type: type[Segment],
         salts: Callable[[], int],
-        populate: Callable[[memoryview], None] = populate,
     ) -> None:
         check_options(options)
         self.fs: FileSystem = options.file_system or SYSTEM
@@ -154,8 +153,7 @@ class SegmentSet:
         self.directory = directory
         self.rotations = 0
         self._options = options
-        self.mapped = mapped
-        self._populate = populate
+        self._segment_type = segment_type
         self._salts = salts
         self._retired: list[Retired] = []
         self._lock_fd: int | None = None
@@ -223,7 +221,7 @@ class SegmentSet:
             self.fs.preallocate(fd, file.header.capacity)
             self.fs.sync(fd)
             self.fs.sync_directory(self.directory)
-            self._install(self._attach(fd, path, file.header, file.slot))
+            self._install(self._segment_type(self.fs, fd, path, file.header, file.slot))
         except OSError:
             self.fs.close(fd)
             raise
@@ -243,19 +241,12 @@ class SegmentSet:
             write_all(self.fs, fd, slots + self.codec.blank_slot, 0)
             self.fs.sync(fd)
             self.fs.sync_directory(self.directory)
-            return self._attach(fd, path, header, 0)
+            return self._segment_type(self.fs, fd, path, header, 0)
         except OSError:
             self.fs.close(fd)
             with suppress(OSError):  # the first error is the one to report
                 self.fs.unlink(path)
             raise
-
-    def _attach(self, fd: int, path: Path, header: SegmentHeader, slot: int) -> Segment:
-        if not self.mapped:
-            return Segment(self.fs, fd, path, header, slot)
-        segment = MappedSegment(self.fs, fd, path, header, slot)
-        self._populate(segment.buffer)
-        return segment
 
     def _header(
         self, number: int, first_sequence: int, capacity: int, chain: int, base: bool
