@@ -98,6 +98,24 @@ static inline void ledger_undo(ledger_t *ledger, const uint32_t *drawn, uint32_t
         ledger_put_back(ledger, drawn[draw]);
 }
 
+/* Take what a log says was drawn: count indices, four bytes each, aligned or not. 0, and nothing
+ * taken, where an item does not exist or its stock does not suffice. */
+static inline int ledger_redo(ledger_t *ledger, const uint8_t *drawn, size_t count) {
+    for (size_t draw = 0; draw < count; draw++) {
+        uint32_t index;
+        memcpy(&index, drawn + 4 * draw, sizeof index);
+        if (index >= ledger->items || !ledger->left[index]) {
+            while (draw--) {
+                memcpy(&index, drawn + 4 * draw, sizeof index);
+                ledger_put_back(ledger, index);
+            }
+            return 0;
+        }
+        ledger_take(ledger, index);
+    }
+    return 1;
+}
+
 /* weights and left are filled in; sums holds size + 1 words. */
 static inline void ledger_build(ledger_t *ledger) {
     memset(ledger->sums, 0, ((size_t)ledger->size + 1) * sizeof(uint64_t));

@@ -25,6 +25,8 @@ from array import array as new_array
 
 import numpy
 
+from bench_cli.wal.native cimport NativeLog, replay as replay_log
+
 from bench_cli.errors import (
     CatalogueError,
     PoolError,
@@ -32,12 +34,12 @@ from bench_cli.errors import (
     QueueClosed,
     QueueFull,
 )
-from bench_cli.interfaces import RecordKind
 from bench_cli.rewards import pool as specification
 from bench_cli.rewards.catalogue import check_catalogue
 from bench_cli.rewards.queue import check_choices, report_error, request_future
 from bench_cli.rewards.records import TextRecords, check_draws, quoted, records_for
 from bench_cli.rewards.selectors import check_selector
+from bench_cli.wal import native as native_logs
 
 cdef extern from "numpy/random/bitgen.h":
     ctypedef struct bitgen_t:
@@ -58,6 +60,7 @@ cdef extern from "ledger.h" nogil:
     void ledger_take(ledger_t *ledger, uint32_t index)
     void ledger_put_back(ledger_t *ledger, uint32_t index)
     uint32_t ledger_draw(ledger_t *ledger, uint32_t *drawn, uint32_t count)
+    int ledger_redo(ledger_t *ledger, const uint8_t *drawn, size_t count)
     void ledger_undo(ledger_t *ledger, const uint32_t *drawn, uint32_t count)
     void ledger_build(ledger_t *ledger)
 
@@ -73,8 +76,10 @@ DEF MAX_BATCH = 65535
 DEF RELEASE_FROM = 2048  # draws; below, giving up the interpreter lock costs more than it gains
 DEF NO_ITEM = 0xFFFFFFFF
 
-cdef int DRAW = RecordKind.DRAW
-cdef int DRAWS = RecordKind.DRAWS
+cdef enum:  # RecordKind, whose numbers are on disk and never change
+    DRAW = 6
+    DRAWS = 7
+
 cdef array INDICES = new_array("I")
 
 cdef packed struct draw_record:
@@ -116,6 +121,7 @@ cdef class Pool:
     cdef object _bits  # keeps the generator behind ledger.bits alive
     cdef uint64_t _next_id
     cdef object _log
+    cdef NativeLog _native  # the same log, where it can be reached without Python
     cdef object _append
     cdef object _records
     cdef list _words
@@ -406,92 +412,97 @@ cdef class Pool:
 
     def attach(self, log):
         self._log = log
+        self._native = log if is_native(log) else None
         if log is not None:
             self._append = log.append
             self.read_as(log.format)
             self._words = [quoted(name) for name in self.names] if self._text else []
 
     def replay(self, sequence, kind, payload):
+        cdef const uint8_t[::1] view
         if kind not in (DRAW, DRAWS):
             return
-        if self._text:
-            first_id, indices = self._records.parse(kind, payload)
-            self._apply_draws(sequence, first_id, indices)
-            return
-        cdef const uint8_t[::1] view = payload
-        self.replay_binary(sequence, kind, &view[0] if view.shape[0] else NULL, view.shape[0])
+        if not self._text:
+            view = payload
+            if view.shape[0] and self._replay_binary(kind, &view[0], view.shape[0]):
+                return
+        self._replay_checked(sequence, kind, payload)
 
-    cdef int _apply_draws(self, sequence, first_id, indices) except -1:
+    cdef bint _replay_binary(self, int kind, const uint8_t *payload, size_t length):
+        """False, and nothing applied, for whatever does not fit in every respect."""
+        cdef uint64_t first_id
+        cdef uint32_t draws = (length - 8) // 4
+        if length < 12 or length % 4 or (kind == DRAW and length != 12):
+            return False
+        memcpy(&first_id, payload, 8)
+        if first_id != self._next_id or not ledger_redo(&self.ledger, payload + 8, draws):
+            return False
+        self._next_id += draws
+        return True
+
+    cdef int _replay_checked(self, sequence, kind, payload) except -1:
+        """Step by step, as the Python twin does, in order to name what does not fit."""
         cdef uint32_t index
+        first_id, indices = self._records.parse(kind, payload)
         check_draws(self._next_id, first_id, indices, self.ledger.items)
         for index in indices:
-            self._apply_draw(sequence, index)
-        return 0
-
-    cdef int _apply_draw(self, uint64_t sequence, uint32_t index) except -1:
-        if self.ledger.left[index] == 0:
-            raise CatalogueError(
-                f"record {sequence} draws {self.names[index]!r} although its stock is used up")
-        ledger_take(&self.ledger, index)
-        self._next_id += 1
-        return 0
-
-    cdef int replay_binary(
-        self, uint64_t sequence, int kind, const uint8_t *payload, size_t length
-    ) except -1:
-        """One record of kind DRAW or DRAWS. Whatever does not fit is handed to the Python twin's
-        code, which raises the error."""
-        cdef draw_record record
-        cdef uint32_t index
-        cdef size_t draw, draws = (length - 8) // 4
-        if length < 12 or length % 4 or (kind == DRAW and length != 12):
-            self._records.parse(kind, memoryview(payload[:length]))
-        memcpy(&record.id, payload, 8)
-        if record.id != self._next_id:
-            check_draws(self._next_id, record.id, [0], self.ledger.items)
-        for draw in range(draws):
-            memcpy(&index, payload + 8 + 4 * draw, 4)
-            if index >= self.ledger.items:
-                check_draws(record.id, record.id, [index], self.ledger.items)
-        for draw in range(draws):
-            memcpy(&index, payload + 8 + 4 * draw, 4)
-            self._apply_draw(sequence, index)
+            if self.ledger.left[index] == 0:
+                raise CatalogueError(
+                    f"record {sequence} draws {self.names[index]!r} although its stock is used up")
+            ledger_take(&self.ledger, index)
+            self._next_id += 1
         return 0
 
     # --- the log -----------------------------------------------------------------------------
 
     cdef inline int _append_draw(self, uint64_t draw_id, uint32_t index) except -1:
         cdef draw_record record
-        if self._log is None:
-            return 0
         if self._text:
-            self._append(self._text_draw(draw_id, index), DRAW)
-            return 0
+            return self._append_text_draw(draw_id, index)
         record.id = draw_id
         record.index = index
-        self._append(PyBytes_FromStringAndSize(<char *>&record, sizeof(record)), DRAW)
-        return 0
+        return self._append_record(DRAW, &record, sizeof(record), NULL, 0)
 
-    cdef bytes _text_draw(self, uint64_t draw_id, uint32_t index):
+    cdef int _append_text_draw(self, uint64_t draw_id, uint32_t index) except -1:
         cdef char head[32]
         cdef int length = snprintf(head, sizeof(head), b"DRAW %llu ", <unsigned long long>draw_id)
-        return head[:length] + <bytes>self._words[index]
+        cdef bytes word = self._words[index]
+        return self._append_record(
+            DRAW, head, length, PyBytes_AS_STRING(word), PyBytes_GET_SIZE(word))
 
     cdef int _append_draws(self, uint32_t *batch, uint32_t count) except -1:
         cdef bytes payload
-        cdef char *bytes_of
-        if self._log is None:
-            return 0
         if self._text:
-            indices = clone(INDICES, count, False)
-            memcpy((<array>indices).data.as_voidptr, batch, count * sizeof(uint32_t))
-            self._append(self._records.draws(self._next_id, indices), DRAWS)
-            return 0
-        payload = PyBytes_FromStringAndSize(NULL, 8 + 4 * <Py_ssize_t>count)
-        bytes_of = PyBytes_AS_STRING(payload)
-        memcpy(bytes_of, &self._next_id, 8)
-        memcpy(bytes_of + 8, batch, count * sizeof(uint32_t))
-        self._append(payload, DRAWS)
+            payload = self._text_draws(batch, count)
+            return self._append_record(
+                DRAWS, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), NULL, 0)
+        return self._append_record(
+            DRAWS, &self._next_id, sizeof(uint64_t), batch, count * sizeof(uint32_t))
+
+    cdef bytes _text_draws(self, uint32_t *batch, uint32_t count):
+        cdef uint32_t draw
+        return b"DRAWS %d %b" % (
+            self._next_id, b" ".join([self._words[batch[draw]] for draw in range(count)]))
+
+    cdef inline int _append_record(
+        self, int kind, const void *head, size_t head_length, const void *data, size_t data_length
+    ) except -1:
+        """``head`` followed by ``data``."""
+        cdef unsigned long long sequence
+        if self._native is not None:
+            return self._native.c_append(kind, head, head_length, data, data_length, &sequence)
+        if self._log is not None:
+            self._append_through_python(kind, head, head_length, data, data_length)
+        return 0
+
+    cdef int _append_through_python(
+        self, int kind, const void *head, size_t head_length, const void *data, size_t data_length
+    ) except -1:
+        cdef bytes payload = PyBytes_FromStringAndSize(NULL, head_length + data_length)
+        memcpy(PyBytes_AS_STRING(payload), head, head_length)
+        if data_length:
+            memcpy(PyBytes_AS_STRING(payload) + head_length, data, data_length)
+        self._append(payload, kind)
         return 0
 
     cdef inline int _settle(self) except -1:
@@ -530,6 +541,29 @@ cdef class Pool:
         return 0
 
 
+cdef bint is_native(log):
+    """A subclass that has its own idea of appending is served through Python."""
+    return isinstance(log, NativeLog) and type(log).append is NativeLog.append
+
+
+cdef int replay_record(
+    void *context, unsigned long long sequence, unsigned char kind,
+    const unsigned char *payload, size_t length
+) except -1:
+    cdef Pool pool = <Pool>context
+    cdef draw_record record
+    if kind == DRAW and length == sizeof(record) and not pool._text:
+        memcpy(&record, payload, sizeof(record))
+        if (record.id == pool._next_id and record.index < pool.ledger.items
+                and pool.ledger.left[record.index]):
+            ledger_take(&pool.ledger, record.index)
+            pool._next_id += 1
+            return 0
+    if kind == DRAW or kind == DRAWS:
+        pool.replay(sequence, kind, memoryview(payload[:length]))
+    return 0
+
+
 cdef void memcpy_down(uint32_t *values, Py_ssize_t by, Py_ssize_t count) noexcept:
     """Move ``count`` values to the front, from ``by`` places on."""
     cdef Py_ssize_t place
@@ -547,6 +581,11 @@ class Backend(specification.Backend):
 
     def open(self, items, *, seed, log=None, selector="fenwick", flush_every=0):
         return Pool(items, seed=seed, log=log, selector=selector, flush_every=flush_every)
+
+    def replay(self, pool, backend, directory, options):
+        if type(backend) in (native_logs.BasicBackend, native_logs.MmapBackend):
+            return replay_log(directory, options, replay_record, <void *>pool)
+        return super().replay(pool, backend, directory, options)
 
     def queue(self, pool, *, capacity=1024, ack="logged", mode="caller"):
         return Queue(pool, capacity=capacity, ack=ack, mode=mode)
