@@ -75,8 +75,9 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """The whole program. Returns the exit code; never raises but for SystemExit."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = cli.main(arguments, prog_name="bench", standalone_mode=False)
+        code = cli.main(words, prog_name="bench", standalone_mode=False)
         return int(code or ExitCode.OK)
     except click.ClickException as error:
         return _usage(error)
@@ -87,7 +88,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         _tell(f"error: {error.message}", error.remedy)
         return error.exit_code
     except Exception as error:  # the boundary: everything unforeseen ends here
-        return _internal(error)
+        return _internal(error, debug="--debug" in words or bool(os.environ.get("BENCH_DEBUG")))
 
 
 def _usage(error: click.ClickException) -> int:
@@ -97,19 +98,15 @@ def _usage(error: click.ClickException) -> int:
     return ExitCode.USAGE
 
 
-def _internal(error: Exception) -> int:
-    if _debug():
+def _internal(error: Exception, *, debug: bool) -> int:
+    if debug:
         traceback.print_exception(error)
     summary = f"{type(error).__name__}: {error}".strip(": ")
     _tell(
         f"internal error: {summary[:300]}",
-        None if _debug() else "this is a fault of the tool; BENCH_DEBUG=1 shows where it happened",
+        None if debug else "this is a fault of the tool; BENCH_DEBUG=1 shows where it happened",
     )
     return ExitCode.INTERNAL
-
-
-def _debug() -> bool:
-    return bool(os.environ.get("BENCH_DEBUG")) or "--debug" in sys.argv[1:2]
 
 
 def _tell(message: str, remedy: str | None = None) -> None:

@@ -156,8 +156,8 @@ def _missing(missing: Sequence[Missing], remedies: Sequence[str], columns: int) 
     for one in missing:
         told = f"in {one.side}: {safe(one.id)} ({safe(one.reason)})"
         lines += _told([told], columns, Tone.WARN)
-    told = [f"To fill the gap: {safe(remedy)}" for remedy in remedies]
-    return [*lines, *_told(told, columns, Tone.PLAIN), Styled("")]
+    commands = [f"To fill the gap: {safe(remedy)}" for remedy in remedies]
+    return [*lines, *_told(commands, columns, Tone.PLAIN), Styled("")]
 
 
 def _unjudged(rows: Sequence[RowComparison], columns: int) -> list[Styled]:

@@ -40,9 +40,9 @@ def label(rows: Sequence[Row]) -> Labels:
     names = list(dict.fromkeys(name for one in found for name in one))
     names.sort(key=lambda name: (name != OPERATION, name not in ("backend", "wal")))
     varying = tuple(n for n in names if len({one.get(n, "") for one in found}) > 1)
-    common = {name: found[0][name] for name in names if name not in varying}
     if not varying:
         varying = tuple(name for name in names if name != OPERATION)[:1] or (OPERATION,)
+    common = {name: found[0][name] for name in names if name not in varying}
     by_row = tuple(tuple(one.get(name, "") for name in varying) for one in found)
     return Labels(varying, common, by_row)
 

@@ -116,7 +116,8 @@ def _verdict(result: RunResult, columns: int) -> Iterator[Styled]:
         counts[row.status] += 1
     told = [f"{number} {status}" for status, number in counts.items() if number]
     tone = Tone.BAD if counts["failed"] else Tone.GOOD
-    yield Styled(f"{len(result.results)} rows: {', '.join(told) or 'nothing ran'}.", tone)
+    total = "1 row" if len(result.results) == 1 else f"{len(result.results)} rows"
+    yield Styled(f"{total}: {', '.join(told) or 'nothing ran'}.", tone)
     if result.interrupted:
         yield from _told(
             ["Interrupted: these are the rows that were finished."], columns, Tone.WARN

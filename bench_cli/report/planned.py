@@ -38,8 +38,9 @@ def render(
         "Plan", heads, lines, warnings=[f"skipped: {safe(c)}: {safe(w)}" for c, w in skipped]
     )
     total = sum(len(one.cells) for one in scenarios)
-    told = f"{total} cells, {sum(one.processes for one in scenarios)} processes"
-    told += f", {limits} limits beside them" if limits else ""
+    processes = sum(one.processes for one in scenarios)
+    told = f"{_plural(total, 'cell')}, {_plural(processes, 'process', 'es')}"
+    told += f", {_plural(limits, 'limit')} beside them" if limits else ""
     listed = [Styled(safe(cell)) for one in scenarios for cell, _ in one.cells] if cells else []
     return [
         *lay_out(table, columns),
@@ -48,6 +49,10 @@ def render(
         *([Styled("")] if listed else []),
         Styled(f"{told}: about {scale.duration(estimate_s)}. Nothing has run.", Tone.GOOD),
     ]
+
+
+def _plural(count: int, noun: str, ending: str = "s") -> str:
+    return f"{count} {noun}{'' if count == 1 else ending}"
 
 
 @dataclass(frozen=True, slots=True)

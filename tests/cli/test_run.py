@@ -1,0 +1,221 @@
+"""``bench run``, ``plan`` and ``list``: from scenario files to tables, a file and an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench_cli import results
+from bench_cli.cli.running import exit_code
+from bench_cli.errors import ExitCode
+from bench_cli.results import RequirementOutcome, RunResult
+from bench_cli.runner import run as runner
+from tests.cli.conftest import Bench
+from tests.report.rows import make_result, make_row
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> RunResult:
+    """Stands in for the runner: every cell is answered with the same row, at once. Tests change
+    the result it returns."""
+    result = make_result()
+
+    def execute(plan: Any, limit_cells: Any, **rest: Any) -> RunResult:
+        rest["reporter"].started(len(plan.cells), plan.processes, plan.estimate_s)
+        for cell in plan.cells:
+            rest["store"].append({"cell": cell.id})
+            rest["reporter"].process_done(cell.id, True, None)
+            row = make_row(cell.id, scenario=cell.scenario, params=dict(cell.params),
+                           backend=cell.backend, core=cell.core)  # fmt: skip
+            result.results.append(row)
+        rest["reporter"].finished()
+        return result
+
+    monkeypatch.setattr(runner, "execute", execute)
+    return result
+
+
+def stored(project: Path) -> list[Path]:
+    return sorted((project / "results").glob("*"))
+
+
+def test_a_run_measures_verifies_saves_and_reports(bench: Bench, project: Path) -> None:
+    """The real runner: one process of one small cell on the Python twin."""
+    found = bench("run", "-k", "wal.none,core=python,record=64B")
+    assert found.code == 0, found.out + found.err
+    assert "python twin" in found.out
+    (path,) = stored(project)
+    assert path.name.endswith("-wal.json")
+    assert found.out.rstrip().endswith(f"results/{path.name}")
+    result = results.read(path)
+    assert [row.status for row in result.results if row.backend] == ["ok"]
+    assert [outcome.status for outcome in result.requirements] == ["met"]
+    assert result.scenario_files[0]["path"] == "scenarios/wal.yaml"
+    assert result.environment["cpus"] == os.cpu_count()
+
+
+def test_json_on_stdout_is_only_json(bench: Bench, project: Path, measured: RunResult) -> None:
+    found = bench("run", "wal", "--json", "-")
+    assert len(json.loads(found.out)["results"]) == 4
+    assert found.err == ""
+    assert len(stored(project)) == 1
+
+
+def test_progress_goes_to_stderr(bench: Bench, project: Path, measured: RunResult) -> None:
+    found = bench("run")
+    assert "4 cells in 4 processes" in found.err
+    assert "4 of 4 processes done" in found.err
+    assert "processes done" not in found.out
+
+
+def test_the_result_goes_where_it_is_wanted(
+    bench: Bench, project: Path, measured: RunResult
+) -> None:
+    found = bench("run", "wal", "-o", "my.json", "-P", "record=1KiB", "--seed", "7")
+    assert found.code == 0
+    result = results.read(project / "my.json")
+    assert result.settings["seed"] == 7
+    assert result.settings["params"] == ["record=1KiB"]
+    assert stored(project) == []
+
+
+def test_no_journal_is_left_behind(bench: Bench, project: Path, measured: RunResult) -> None:
+    bench("run", "wal", "-o", "my.json")
+    assert not list(project.glob("*journal*"))
+
+
+def test_the_journal_stays_when_the_result_cannot_be_written(
+    bench: Bench, project: Path, measured: RunResult
+) -> None:
+    measured.settings = {}
+    measured.environment = {"odd": float("nan")}
+    found = bench("run", "wal", "-o", "my.json")
+    assert found.code == ExitCode.USAGE
+    assert not (project / "my.json").exists()
+    assert len(list(project.glob("my.journal.jsonl"))) == 1
+
+
+def test_an_unwritable_place_is_found_before_anything_runs(
+    bench: Bench, project: Path, measured: RunResult
+) -> None:
+    found = bench("run", "wal", "-o", "no/such/folder.json")
+    assert found.code == ExitCode.USAGE
+    assert "no/such/folder.json" in found.err
+    assert measured.results == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({}, ExitCode.OK),
+        ({"status": "skipped"}, ExitCode.OK),
+        ({"outcome": "unjudged"}, ExitCode.OK),
+        ({"outcome": "missed"}, ExitCode.REQUIREMENT_MISSED),
+        ({"status": "failed"}, ExitCode.RUN_FAILED),
+        ({"status": "failed", "outcome": "missed"}, ExitCode.RUN_FAILED),
+        ({"status": "failed", "interrupted": True}, ExitCode.INTERRUPTED),
+    ],
+)
+def test_the_most_serious_thing_decides_the_exit_code(changes: dict[str, Any], code: int) -> None:
+    outcome = RequirementOutcome("s", "r", "ns_per_op", "at_most", "1us",
+                                 changes.get("outcome", "met"))  # fmt: skip
+    row = make_row("a.b", status=changes.get("status", "ok"))
+    result = make_result(row, requirements=[outcome], interrupted=changes.get("interrupted", False))
+    assert exit_code(result) == code
+
+
+def test_a_missed_requirement_fails_the_run_and_is_shown(
+    bench: Bench, project: Path, measured: RunResult
+) -> None:
+    path = project / "scenarios" / "wal.yaml"
+    path.write_text(path.read_text().replace("at_most: 1s", "at_most: 1ns"))
+    found = bench("run")
+    assert found.code == ExitCode.REQUIREMENT_MISSED
+    assert "missed by" in found.out
+
+
+def test_an_interrupted_run_prints_and_saves_what_is_there(
+    bench: Bench, project: Path, measured: RunResult
+) -> None:
+    measured.interrupted = True
+    found = bench("run")
+    assert found.code == ExitCode.INTERRUPTED
+    assert "Interrupted" in found.out
+    assert results.read(stored(project)[0]).interrupted
+
+
+def test_a_row_above_its_limit_is_warned_about(
+    bench: Bench, project: Path, measured: RunResult
+) -> None:
+    def faster(row: Any) -> float | None:
+        return 1.25 if "wal.basic" in row.id else None
+
+    from bench_cli import requirements
+
+    original = requirements.ceiling_share
+    requirements.ceiling_share = faster
+    try:
+        found = bench("run", "-k", "record=64B")
+    finally:
+        requirements.ceiling_share = original
+    assert "above its limit (125%)" in found.out
+
+
+# --- plan and list ---------------------------------------------------------------------------
+
+
+def test_plan_shows_cells_and_time_and_runs_nothing(
+    bench: Bench, project: Path, measured: RunResult
+) -> None:
+    found = bench("plan", "--cells")
+    assert found.code == 0
+    assert "wal.append[backend=wal.basic,core=python,record=512B]" in found.out
+    assert "4 cells, 4 processes" in found.out
+    assert "Nothing has run." in found.out
+    assert measured.results == []
+    assert not (project / "results").exists()
+
+
+def test_list_shows_scenarios_cells_and_workloads(bench: Bench, project: Path) -> None:
+    assert "a small log" in bench("list").out
+    cells = bench("list", "wal", "--cells").out.splitlines()
+    assert len(cells) == 4
+    assert all(cell.startswith("wal.append[") for cell in cells)
+    assert "wal.append" in bench("list", "--workloads").out
+
+
+def test_a_scenario_is_named_by_file_by_shipped_name_or_by_its_own(
+    bench: Bench, project: Path
+) -> None:
+    for word in ("scenarios/wal.yaml", "wal", "append"):
+        assert "4 cells" in bench("plan", word).out
+
+
+@pytest.mark.parametrize("command", ["run", "plan", "list"])
+def test_an_unknown_scenario_offers_the_closest(bench: Bench, project: Path, command: str) -> None:
+    found = bench(command, "apend")
+    assert found.code == ExitCode.USAGE
+    assert "did you mean append" in found.err
+
+
+def test_a_mistake_in_a_scenario_file_is_named_by_line(bench: Bench, project: Path) -> None:
+    path = project / "scenarios" / "wal.yaml"
+    path.write_text(path.read_text().replace("wal.append", "wal.apend", 1))
+    found = bench("run")
+    assert found.code == ExitCode.USAGE
+    assert "scenarios/wal.yaml:4" in found.err
+
+
+def test_backends_say_what_they_survive_and_can(bench: Bench) -> None:
+    found = bench("backends")
+    assert found.code == 0
+    assert "wal.mmap" in found.out
+    assert "survives (declared): D1" in found.out
+
+
+def test_the_schema_is_json(bench: Bench) -> None:
+    assert json.loads(bench("schema").out)["$schema"]
