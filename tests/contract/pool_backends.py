@@ -8,33 +8,38 @@ from typing import Any
 
 import pytest
 
-from bench_cli.interfaces import Capability, PoolBackend
+from bench_cli.interfaces import Capability
 
 
 @dataclass(frozen=True)
-class PoolCase:
-    """``target`` is ``module:Class``."""
+class Case:
+    """A backend. ``target`` is ``module:Class``."""
 
     id: str
     target: str
 
-    def load(self) -> PoolBackend:
+    def load(self) -> Any:
         """Skips the test, with the reason, where the module cannot be imported."""
         module, _, name = self.target.partition(":")
         try:
-            backend: PoolBackend = getattr(importlib.import_module(module), name)()
+            return getattr(importlib.import_module(module), name)()
         except ImportError as error:
             pytest.skip(f"{self.id} is not built: {error}")
-        return backend
 
 
-PYTHON = PoolCase("python", "bench_cli.rewards.pool:Backend")
-NATIVE = PoolCase("native", "bench_cli.rewards.native:Backend")
+PYTHON = Case("python", "bench_cli.rewards.pool:Backend")
+NATIVE = Case("native", "bench_cli.rewards.native:Backend")
 TWINS = (PYTHON, NATIVE)
-POOLS: list[PoolCase] = [*TWINS]
+POOLS: list[Case] = [*TWINS]
+FILE_LOGS = (
+    Case("basic-python", "bench_cli.wal.log:BasicBackend"),
+    Case("mmap-python", "bench_cli.wal.log:MmapBackend"),
+    Case("basic-native", "bench_cli.wal.native:BasicBackend"),
+    Case("mmap-native", "bench_cli.wal.native:MmapBackend"),
+)
 
 
-def register(case: PoolCase) -> None:
+def register(case: Case) -> None:
     POOLS.append(case)
 
 

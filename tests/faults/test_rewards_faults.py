@@ -6,16 +6,17 @@ torn snapshot) and have their place with the snapshots of the log.
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench_cli.errors import CatalogueError, LogWriteFailed, PoolExhausted
-from bench_cli.interfaces import Item, LogOptions
-from bench_cli.wal.log import BasicBackend, MmapBackend
-from tests.contract.pool_backends import TWINS
+from bench_cli.errors import CatalogueError, LogPoisoned, LogWriteFailed, PoolExhausted
+from bench_cli.filesystem import SystemFileSystem
+from bench_cli.interfaces import Buffer, Item, LogOptions
+from tests.contract.pool_backends import FILE_LOGS, TWINS, Case
 from tests.rewards.ledger_logs import MemoryLog, MemoryLogBackend
 
 ITEMS = (Item("gold coin", 1, 30), Item("two\nlines", 2, 60), Item("tin", 7, None))
@@ -27,9 +28,9 @@ def backend(request: pytest.FixtureRequest) -> Any:
     return request.param.load()
 
 
-@pytest.fixture(params=[BasicBackend, MmapBackend], ids=["basic", "mmap"])
+@pytest.fixture(params=FILE_LOGS, ids=lambda case: case.id)
 def log_backend(request: pytest.FixtureRequest) -> Any:
-    return request.param()
+    return request.param.load()
 
 
 def options(log_format: str = "binary") -> LogOptions:
@@ -87,10 +88,11 @@ def test_fault_26_a_log_with_ids_that_started_again_is_refused(
 
 
 @pytest.mark.parametrize("log_format", ["binary", "text"])
+@pytest.mark.parametrize("case", FILE_LOGS[1::2], ids=lambda case: case.id)
 def test_fault_27_the_zero_tail_of_a_mapped_log_hides_no_draw(
-    backend: Any, tmp_path: Path, log_format: str
+    backend: Any, case: Case, tmp_path: Path, log_format: str
 ) -> None:
-    logs = MmapBackend()
+    logs = case.load()
     log = logs.open(tmp_path / "live", options(log_format))
     pool = backend.open(ITEMS, seed=1, log=log)
     for _ in range(10):
@@ -172,6 +174,42 @@ def test_fault_33_an_exhausted_item_fails_no_draw_while_others_are_left(backend:
     assert Counter(pool.draw() for _ in range(8)) == {"heavy": 3, "light": 5}
     with pytest.raises(PoolExhausted):
         pool.draw()
+
+
+class FailingFiles(SystemFileSystem):
+    """The disk is full from the moment ``full`` is set."""
+
+    full = False
+
+    def pwrite(self, fd: int, data: Buffer, offset: int) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "no space left")
+        return super().pwrite(fd, data, offset)
+
+
+@pytest.mark.parametrize("case", FILE_LOGS[::2], ids=lambda case: case.id)
+def test_fault_34_after_a_failed_write_no_draw_is_given_out(
+    backend: Any, case: Case, tmp_path: Path
+) -> None:
+    files, logs = FailingFiles(), case.load()
+    settings = LogOptions(segment_size=SEGMENT, file_system=files)
+    log = logs.open(tmp_path, settings)
+    pool = backend.open(ITEMS, seed=1, log=log)
+    for _ in range(5):
+        pool.draw()
+    before = pool.stock()
+    files.full = True
+    with pytest.raises(LogWriteFailed) as caught:
+        pool.draw_many(10)
+    assert caught.value.errno == errno.ENOSPC
+    files.full = False
+    with pytest.raises(LogPoisoned):
+        pool.draw()
+    assert (pool.drawn, pool.stock()) == (5, before)
+    log.close()
+    again, log, _ = recover(backend, logs, tmp_path)
+    log.close()
+    assert (again.drawn, again.stock()) == (5, before)
 
 
 @pytest.mark.parametrize("use", ["draw", "draw_many", "commit", "sync", "request"])

@@ -6,7 +6,7 @@ import numpy
 import pytest
 
 from bench_cli.interfaces import Item
-from tests.contract.pool_backends import TWINS, PoolCase
+from tests.contract.pool_backends import TWINS, Case
 
 MIXED = (
     Item("gold", 1, 2),
@@ -36,7 +36,7 @@ REJECTING_DRAWS = [
     ids=["mixed", "rejecting"],
 )
 def test_a_seed_gives_the_draws_it_always_gave(
-    items: tuple[Item, ...], seed: int, draws: list[int], case: PoolCase, selector: str
+    items: tuple[Item, ...], seed: int, draws: list[int], case: Case, selector: str
 ) -> None:
     backend = case.load()
     single = backend.open(items, seed=seed, selector=selector)
