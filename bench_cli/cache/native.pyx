@@ -1,0 +1,490 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True
+"""The compiled twin of ``python.py``: the same results call for call.
+
+Who may touch what. Every field of a cache, its files and its lists is read and changed only with
+the interpreter lock held, and between two points where that lock may be given away everything is
+consistent. A thread that works on a file's bytes, coverage or tables without the lock, or has to
+keep them while the log runs, first marks the file busy; every other operation on that file waits
+(``wait_turn``), an eviction passes its blocks over. So two threads copy in parallel when they
+work on different files, and no buffer is freed under a copy.
+
+A write is: look for room and reserve it, make every buffer and table entry that will be needed,
+append to the log, and only then change memory, which can no longer fail.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
+from cpython.object cimport PyObject, PyTypeObject
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_SET_ITEM
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from bench_cli.cache.blocks cimport *
+from bench_cli.wal.native cimport NativeLog
+
+from bench_cli.cache import replay, rules
+from bench_cli.cache.snapshot import SavedBlock, SavedFile, write_snapshot
+from bench_cli.cache.waiting import ConditionWaiter
+from bench_cli.errors import CacheFull, Unsupported
+from bench_cli.filesystem import CLOCK, SYSTEM
+from bench_cli.interfaces import CacheStats, Capability, DirtyBlock, Durability
+from bench_cli.wal.format import write_head as encoded_head
+
+cdef extern from "Python.h":
+    PyObject *PyDict_GetItemWithError(dict mapping, object key) except? NULL
+    long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
+    int raw_get_buffer "PyObject_GetBuffer"(object source, Py_buffer *view, int flags)
+    bint PyErr_ExceptionMatches(object kind)
+    void PyErr_Clear()
+
+cdef extern from *:
+    """
+    /* A DirtyBlock (a tuple with names) without going through its constructor. */
+    static PyObject *new_named_tuple(PyTypeObject *type, Py_ssize_t length) {
+        return type->tp_alloc(type, length);
+    }
+    """
+    object new_named_tuple(PyTypeObject *type, Py_ssize_t length)
+
+DEF MAX_OFFSET = 0x7FFFFFFFFFFFFFFF
+DEF WRITE_KIND = 2  # RecordKind.WRITE
+
+# From here on a copy takes longer than giving the interpreter lock away and getting it back.
+DEF LARGE = 64 << 10
+DEF FEW = 64
+
+cdef PyTypeObject *dirty_block_type = <PyTypeObject *>DirtyBlock
+
+
+ctypedef struct piece:  # the part of a write that lies in one block
+    int64_t number
+    uint32_t start
+    uint32_t end
+    uint32_t capacity  # the buffer the block will have
+    block *target  # the block, NULL until there is one
+    block *made  # a new block that waits for the log
+    unsigned char *buffer  # a larger buffer for an existing block, likewise
+
+ctypedef struct request:  # one entry of a vectored call
+    int64_t offset
+    int64_t length
+    unsigned char *data
+    block *target
+    block_table *table
+    Py_buffer view
+
+
+# --- arguments -------------------------------------------------------------------------------
+
+cdef inline int64_t whole(value) except? -1:
+    """A number of 63 bits; what is outside them comes back as -1 and is refused as a range."""
+    cdef int overflow = 0
+    cdef int64_t number = PyLong_AsLongLongAndOverflow(value, &overflow)
+    return -1 if overflow else number
+
+
+cdef inline int check_range(offset, int64_t start, int64_t length) except -1:
+    if start < 0 or length < 0 or start > MAX_OFFSET - length:
+        rules.check_range(offset, length)
+    return 0
+
+
+cdef int take_buffer(source, Py_buffer *view, int flags) except -1:
+    """As the Python twin, a TypeError for any buffer that will not do."""
+    if raw_get_buffer(source, view, flags) < 0:
+        if PyErr_ExceptionMatches(BufferError):
+            PyErr_Clear()
+            raise TypeError("a contiguous buffer is needed, and a writable one to read into")
+        return -1  # as raised
+    return 0
+
+
+@cython.final
+cdef class File:
+    """``table`` finds the blocks. ``head`` is the start of this file's write records, made when
+    the first is logged; only the offset in it changes."""
+
+    cdef block_table table
+    cdef size_t block_size
+    cdef unsigned char *head
+    cdef size_t head_length
+    cdef str name
+
+    def __dealloc__(self):
+        free_table(&self.table, self.block_size)
+        PyMem_RawFree(self.head)
+
+
+@cython.final
+cdef class Batch:
+    """The requests of a vectored call, their buffers held. Requests after one that is no request
+    are not taken: ``error`` says what was wrong with it."""
+
+    cdef list sources
+    cdef list names
+    cdef request *items
+    cdef Py_ssize_t count
+    cdef object error
+
+    def __cinit__(self, requests, bint writable):
+        self.sources = list(requests)
+        self.names = []
+        self.items = <request *>PyMem_RawCalloc(len(self.sources) + 1, sizeof(request))
+        if not self.items:
+            raise MemoryError()
+        try:
+            for entry in self.sources:
+                name, offset, source = entry
+                self.add(name, offset, source, writable)
+        except Exception as error:
+            self.error = error
+
+    cdef int add(self, name, offset, source, bint writable) except -1:
+        cdef request *item = &self.items[self.count]
+        take_buffer(source, &item.view, PyBUF_WRITABLE if writable else PyBUF_SIMPLE)
+        item.data, item.length = <unsigned char *>item.view.buf, item.view.len
+        self.count += 1  # from here on the buffer is released with the batch
+        try:
+            item.offset = whole(offset)
+            check_range(offset, item.offset, item.length)
+        except BaseException:
+            self.count -= 1
+            PyBuffer_Release(&item.view)
+            raise
+        self.names.append(name)
+        return 0
+
+    cdef int64_t bytes_between(self, Py_ssize_t start, Py_ssize_t end):
+        cdef int64_t total = 0
+        cdef Py_ssize_t i
+        for i in range(start, end):
+            total += self.items[i].length
+        return total
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            PyBuffer_Release(&self.items[i].view)
+        PyMem_RawFree(self.items)
+
+
+include "state.pxi"
+include "store.pxi"
+include "vectored.pxi"
+
+
+@cython.final
+cdef class Cache(Vectored):
+    # --- reading -------------------------------------------------------------------------------
+
+    def read_into(self, name, offset, buffer):
+        cdef Py_buffer view
+        take_buffer(buffer, &view, PyBUF_WRITABLE)
+        try:
+            start = whole(offset)
+            check_range(offset, start, view.len)
+            return self.read(name, start, view.len, <unsigned char *>view.buf)
+        finally:
+            PyBuffer_Release(&view)
+
+    def is_range_covered(self, name, offset, length):
+        cdef int64_t start = whole(offset), count = whole(length)
+        check_range(offset, start, 0)
+        check_range(length, count, 0)
+        check_range(offset, start, count)
+        cdef File file = self.settled(name)
+        return file is not None and range_is_covered(&file.table, self.shift, start, count)
+
+    def file_size(self, name):
+        return self.existing(name).table.size
+
+    def list_files(self):
+        cdef File file
+        self.check_open()
+        return [(file.name, file.table.size) for file in self.sorted_files()]
+
+    # --- shortening ------------------------------------------------------------------------------
+
+    cdef File held(self, name):
+        """The file, held until ``release``."""
+        cdef File file = self.existing(name)
+        self.hold(&file.table)
+        return file
+
+    def truncate(self, name, size):
+        cdef int64_t length = whole(size)
+        check_range(size, length, 0)
+        cdef File file = self.held(name)
+        cdef block *b
+        try:
+            if self.log is None:
+                self.generation += 1
+                generation = self.generation
+            else:
+                generation = self.log_call(self.log.append_truncate, (name, size))
+            self.drop_from(&file.table, (length >> self.shift) + 1)
+            b = find_block(&file.table, length >> self.shift)
+            if b:
+                self.cut(b, length & (self.block_size - 1), generation)
+            file.table.size = length
+        finally:
+            self.release(&file.table)
+        self.wake()
+
+    cdef void cut(self, block *b, uint32_t length, int64_t generation) noexcept:
+        """A clean block stays clean: what is left of it is in the store."""
+        if b.edges[b.edge_count - 1] <= length:
+            return
+        cut_coverage(b, length)
+        b.generation = generation
+        if not b.edge_count:
+            self.drop(b)
+
+    def remove(self, name):
+        cdef File file = self.held(name)
+        try:
+            if self.log is not None:
+                self.log_call(self.log.append_remove, (name,))
+            self.drop_from(&file.table, 0)
+            del self.files[name]
+            self.file_count -= 1
+            self.in_order = None
+        finally:
+            self.release(&file.table)
+        self.wake()
+
+    # --- uploading -------------------------------------------------------------------------------
+
+    def dirty_blocks(self, name=None):
+        cdef File file
+        self.check_open()
+        if name is None:
+            files = self.sorted_files()
+        else:
+            file = self.lookup(name)
+            files = [] if file is None else [file]
+        return list_dirty(files)
+
+    def read_block(self, name, number):
+        cdef File file = self.held(name)
+        cdef block *b
+        try:
+            b = find_block(&file.table, whole(number))
+            if not b:
+                raise rules.not_cached(name, number)
+            return b.generation, extents_of(b)
+        finally:
+            self.release(&file.table)
+
+    def mark_uploaded(self, name, number, generation):
+        cdef File file = self.settled(name)
+        if file is None:
+            return False
+        cdef block *b = find_block(&file.table, whole(number))
+        if b == NULL or b.generation != whole(generation):
+            return False
+        if b.dirty:
+            if self.log is not None:
+                self.hold(&file.table)
+                try:
+                    self.log_call(self.log.append_uploaded, (name, number, generation))
+                finally:
+                    self.release(&file.table)
+            self.set_clean(b)
+        self.wake()
+        return True
+
+    # --- evicting --------------------------------------------------------------------------------
+
+    def evict_one(self):
+        cdef int evicted
+        self.enter()
+        evicted = self.evict_oldest(NULL)
+        while evicted < 0:
+            self.wait_turn()
+            self.enter()
+            evicted = self.evict_oldest(NULL)
+        return evicted == 1
+
+    def evict_all(self):
+        evicted = 0
+        while self.evict_one():
+            evicted += 1
+        return evicted
+
+    def trim(self):
+        self.check_open()
+        pool_trim(&self.pool, self.kept)
+
+    # --- the whole ---------------------------------------------------------------------------------
+
+    def stats(self):
+        self.check_open()
+        return CacheStats(
+            files=self.file_count,
+            blocks=self.blocks,
+            dirty_blocks=self.dirty,
+            allocated=self.allocated,
+            pending=self.pending,
+            pooled=<int64_t>self.pool.count * self.block_size,
+            evicted_blocks=self.evicted,
+            waited_ns=self.waited_ns,
+        )
+
+    cdef int rest(self) except -1:
+        """Wait until nobody is at work, and let nobody begin until ``resume``."""
+        self.enter()
+        self.gated = True
+        while self.busy_files:
+            self.wait_turn()
+        return 0
+
+    cdef void resume(self) noexcept:
+        self.gated = self.closed
+        self.turn()
+
+    def checkpoint(self):
+        self.enter()
+        if self.log is None or self.directory is None:
+            raise Unsupported("a checkpoint needs a log and the directory it lies in")
+        self.rest()
+        try:
+            self.log.sync()
+            covered = self.log.stats().last_sequence
+            write_snapshot(self.file_system, self.directory, covered, self.saved_files())
+            self.log.reset()
+        finally:
+            self.resume()
+
+    def saved_files(self):
+        cdef File file
+        for file in self.sorted_files():
+            yield SavedFile(file.name, file.table.size, self.saved_blocks(file, list_dirty([file])))
+
+    def saved_blocks(self, File file, dirty):
+        for _, number, generation in dirty:
+            yield SavedBlock(number, generation, extents_of(find_block(&file.table, number)))
+
+    def adopt(self, name, int64_t size):
+        """A file of ``size`` as recovery found it: it may have no block at all."""
+        file = self.settled(name)
+        self.publish(self.make_file(name) if file is None else file, size)
+
+    def close(self):
+        if self.closed:
+            return
+        self.rest()
+        for name in self.files:
+            self.drop_from(&(<File>self.files[name]).table, 0)
+        self.files.clear()
+        self.in_order = None
+        pool_trim(&self.pool, 0)
+        self.closed = True
+        self.resume()
+
+
+cdef list extents_of(block *b):
+    """[(start, bytes)], copied; the block's file is held or nobody else runs."""
+    cdef list extents = []
+    cdef uint32_t at
+    cdef int64_t length
+    cdef char *target
+    for at in range(0, b.edge_count, 2):
+        length = b.edges[at + 1] - b.edges[at]
+        data = PyBytes_FromStringAndSize(NULL, length)
+        target = PyBytes_AS_STRING(data)
+        if length < LARGE:
+            memcpy(target, b.buffer + b.edges[at], length)
+        else:
+            with nogil:
+                memcpy(target, b.buffer + b.edges[at], length)
+        extents.append((b.edges[at], data))
+    return extents
+
+
+cdef struct dirty_mark:
+    PyObject *name
+    int64_t number
+    int64_t generation
+
+
+cdef list list_dirty(list files):
+    """Every dirty block of ``files`` in their order. All are noted before the first object is
+    made: making objects may run the collector, and that may run anything."""
+    cdef dirty_mark few[FEW]
+    cdef dirty_mark *marks = few
+    cdef File file
+    cdef int64_t total = 0
+    for file in files:
+        total += file.table.dirty
+    if total > FEW:
+        marks = <dirty_mark *>PyMem_RawMalloc(total * sizeof(dirty_mark))
+        if not marks:
+            raise MemoryError()
+    cdef Py_ssize_t count = 0
+    for file in files:
+        count = note_dirty(file, marks, count)
+    try:
+        return [dirty_block(&marks[i]) for i in range(count)]
+    finally:
+        if marks != few:
+            PyMem_RawFree(marks)
+
+
+cdef Py_ssize_t note_dirty(File file, dirty_mark *marks, Py_ssize_t count) noexcept:
+    cdef chunk *c
+    cdef block *b
+    cdef size_t i
+    cdef uint32_t slot, left
+    for i in range(file.table.count):
+        c = &file.table.chunks[i]
+        slot, left = 0, c.dirty
+        while left:
+            b = c.blocks[slot]
+            slot += 1
+            if b != NULL and b.dirty:
+                marks[count] = dirty_mark(<PyObject *>file.name, b.number, b.generation)
+                count += 1
+                left -= 1
+    return count
+
+
+cdef inline dirty_block(dirty_mark *mark):
+    entry = new_named_tuple(dirty_block_type, 3)
+    set_item(entry, 0, <object>mark.name)
+    set_item(entry, 1, mark.number)
+    set_item(entry, 2, mark.generation)
+    return entry
+
+
+cdef inline void set_item(entry, Py_ssize_t at, value):
+    Py_INCREF(value)
+    PyTuple_SET_ITEM(entry, at, value)
+
+
+class Backend:
+    name = "cache.block"
+    core = "native"
+    capabilities = frozenset(
+        {Capability.VECTORED, Capability.WAL, Capability.EVICTION, Capability.UPLOAD}
+    )
+
+    def durability(self, options):
+        """Memory alone is volatile; on a log the row carries the log's own level."""
+        return Durability("D0")
+
+    def open(
+        self, options, *, log=None, directory=None, file_system=None, clock=None, waiter=None
+    ):
+        return Cache(options, log, directory, file_system, clock, waiter)
+
+    def recover(
+        self, options, *, backend, directory, log_options, clock=None, waiter=None
+    ):
+        def empty(log):
+            return Cache(options, log, None, log_options.file_system, clock, waiter)
+
+        return replay.recover(empty, options.block_size, backend, directory, log_options)

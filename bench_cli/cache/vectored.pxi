@@ -1,0 +1,151 @@
+# Whole batches without the interpreter lock.
+#
+# A batch is done in runs. A run is as many requests as can be seen beforehand to need nothing but
+# copying, on files nobody works on; the files are held and the run goes without the lock. What
+# lies between runs (a new block, no room, a log) goes the way of a single call.
+
+cdef Py_ssize_t copy_in(
+    request *items, Py_ssize_t start, Py_ssize_t end, int64_t block_size
+) noexcept nogil:
+    """Where it ended: before ``end`` only when there is no memory for coverage."""
+    cdef Py_ssize_t at
+    cdef uint32_t first
+    for at in range(start, end):
+        first = items[at].offset & (block_size - 1)
+        if reserve_edges(items[at].target) < 0:
+            return at
+        memcpy(items[at].target.buffer + first, items[at].data, items[at].length)
+        cover(items[at].target, first, first + items[at].length)
+    return end
+
+
+cdef void copy_out(
+    request *items, Py_ssize_t start, Py_ssize_t end, unsigned shift
+) noexcept nogil:
+    cdef Py_ssize_t at
+    for at in range(start, end):
+        read_range(items[at].table, shift, items[at].offset, items[at].length, items[at].data)
+
+
+cdef class Vectored(Store):
+    def write_many(self, requests):
+        cdef Batch batch = Batch(requests, False)
+        cdef Py_ssize_t at = 0, end
+        cdef request *item
+        self.enter()
+        while at < batch.count:
+            end = self.plan_writes(batch, at)
+            if end > at:
+                self.run_writes(batch, at, end)
+                at = end
+                continue
+            item = &batch.items[at]
+            self.write_bytes(
+                batch.names[at], item.offset, item.data, item.length, <object>item.view.obj
+            )
+            at += 1
+        if batch.error is not None:
+            raise batch.error
+
+    cdef Py_ssize_t plan_writes(self, Batch batch, Py_ssize_t start) except -1:
+        """The end of the run that begins at ``start``: requests into blocks that are dirty, with
+        long enough buffers."""
+        cdef Py_ssize_t at = start
+        cdef request *item
+        cdef File file
+        while at < batch.count and self.log is None and not self.gated:
+            item = &batch.items[at]
+            file = self.lookup(batch.names[at])
+            if file is None or not item.length:
+                break
+            item.target = self.in_place(&file.table, item.offset, item.length)
+            if not item.target:
+                break
+            item.table = &file.table
+            at += 1
+        return at
+
+    cdef int run_writes(self, Batch batch, Py_ssize_t start, Py_ssize_t end) except -1:
+        cdef Py_ssize_t at, done
+        cdef request *item
+        if batch.bytes_between(start, end) < LARGE:
+            done = copy_in(batch.items, start, end, self.block_size)
+        else:
+            for at in range(start, end):
+                self.hold(batch.items[at].table)
+            with nogil:
+                done = copy_in(batch.items, start, end, self.block_size)
+        for at in range(start, done):
+            item = &batch.items[at]
+            self.generation += 1
+            self.written(
+                item.target, item.offset & (self.block_size - 1), item.length, self.generation
+            )
+        for at in range(start, end):
+            self.release(batch.items[at].table)
+        if done < end:
+            raise MemoryError()
+        return 0
+
+    def read_many(self, requests):
+        cdef Batch batch = Batch(requests, True)
+        cdef Py_ssize_t at = 0, end
+        cdef request *item
+        cdef int64_t below = 0
+        self.enter()
+        while at < batch.count:
+            end = self.plan_reads(batch, at)
+            if end > at:
+                below += self.run_reads(batch, at, end)
+                at = end
+                continue
+            item = &batch.items[at]
+            below += self.read(batch.names[at], item.offset, item.length, item.data)
+            at += 1
+        if batch.error is not None:
+            raise batch.error
+        return below
+
+    cdef Py_ssize_t plan_reads(self, Batch batch, Py_ssize_t start) except -1:
+        """The end of the run that begins at ``start``: requests for known files."""
+        cdef Py_ssize_t at = start
+        cdef File file
+        while at < batch.count and not self.gated:
+            file = self.lookup(batch.names[at])
+            if file is None or file.table.busy:
+                break
+            batch.items[at].table = &file.table
+            at += 1
+        return at
+
+    cdef int64_t run_reads(self, Batch batch, Py_ssize_t start, Py_ssize_t end) except -1:
+        cdef int64_t below = 0
+        cdef Py_ssize_t at
+        cdef request *item
+        if batch.bytes_between(start, end) < LARGE:
+            copy_out(batch.items, start, end, self.shift)
+        else:
+            for at in range(start, end):
+                self.hold(batch.items[at].table)
+            with nogil:
+                copy_out(batch.items, start, end, self.shift)
+            for at in range(start, end):
+                self.release(batch.items[at].table)
+        for at in range(start, end):
+            item = &batch.items[at]
+            self.touch_range(item.table, item.offset, item.length)
+            below += max(0, min(item.length, item.table.size - item.offset))
+        return below
+
+    cdef int64_t read(self, name, int64_t offset, int64_t length, unsigned char *out) except -1:
+        cdef File file = self.existing(name)
+        cdef int64_t below = file.table.size - offset
+        if length < LARGE:
+            read_range(&file.table, self.shift, offset, length, out)
+        else:
+            self.hold(&file.table)
+            with nogil:
+                read_range(&file.table, self.shift, offset, length, out)
+            self.release(&file.table)
+        self.touch_range(&file.table, offset, length)
+        return 0 if below < 0 else below if below < length else length
