@@ -75,8 +75,6 @@ def row_of(outcome: Outcome, workload: Workload, durability: Durability | None) 
     share = ceiling_share(row) if row.status == "ok" else None
     if share is not None:
         row.metrics["limit_share"] = share
-        if share > 1.0:
-            row.warnings.append(f"{share:.0%} of its limit: faster than the machine should allow")
     return row
 
 

@@ -133,15 +133,20 @@ class FileBody(PlainBody):
 
 
 class WriteBody(FileBody):
-    """write(2) of ``size`` bytes at the end of a file."""
+    """write(2) of ``size`` bytes after ``size`` bytes; into blocks that exist (``steady``), or at
+    the end of a growing file (``cold``)."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self._data = random_bytes(int(setting.params["size"]), setting.seed)
-        self.info = BodyInfo(SYSCALLS, payload=len(self._data))
+        self._grows = setting.params["state"] == "cold"
+        ops = max(16, min(SYSCALLS, COPY_VOLUME // len(self._data)))
+        self.info = BodyInfo(ops, payload=len(self._data))
+        self.run()
 
     def prepare(self) -> None:
-        os.ftruncate(self._fd, 0)
+        if self._grows:
+            os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
 
     def run(self) -> None:
@@ -273,8 +278,9 @@ WORKLOADS = (
     _limit("first_touch", "copy into never touched memory", FirstTouchBody,
            choice("pages", "small", "4 KiB pages, or huge ones where granted", "small", "huge"),
            size("span", 64 * MIB, "bytes of fresh memory", 4 * KIB, 8 << 30)),
-    _limit("write_syscall", "append to a file with write(2)", WriteBody, _SMALL,
-           disk=64 * MIB),
+    _limit("write_syscall", "write the next bytes of a file with write(2)", WriteBody, _SMALL,
+           choice("state", "steady", "into blocks that exist, or a growing file", "steady", "cold"),
+           disk=1 << 30),
     _limit("fdatasync", "append to a file and fdatasync", SyncBody, _SMALL, disk=64 * MIB),
     _limit("msync", "store into a mapped file and msync its page", MsyncBody, _SMALL,
            disk=64 * MIB),

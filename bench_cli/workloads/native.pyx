@@ -3,8 +3,7 @@
 
 import os
 
-from cpython.mem cimport PyMem_RawMalloc, PyMem_RawFree
-from libc.stdint cimport uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
 
@@ -17,9 +16,9 @@ cdef extern from "limit_loops.h" nogil:
     int limit_msync(char *, size_t, const char *, size_t, uint64_t)
     int limit_handoff(uint64_t)
 
-cdef extern from "crc32c.h" nogil:
-    uint32_t crc32c_one_stream(uint32_t, const void *, size_t)
-    uint32_t crc32c(uint32_t, const void *, size_t)
+cdef extern from "limit_checksum.h" nogil:
+    void crc32c_setup(int)
+    uint32_t limit_checksum(const char *, size_t, uint64_t, int)
 
 cdef extern from "<sys/mman.h>" nogil:
     void *mmap(void *, size_t, int, int, int, long)
@@ -28,6 +27,9 @@ cdef extern from "<sys/mman.h>" nogil:
     enum: PROT_READ, PROT_WRITE, MAP_PRIVATE, MAP_SHARED, MAP_ANONYMOUS
     enum: MADV_HUGEPAGE, MADV_NOHUGEPAGE
     void *MAP_FAILED
+
+
+crc32c_setup(1)
 
 
 cdef class Callee:
@@ -136,14 +138,9 @@ def fill_mapping(unsigned char[::1] mapping, Memory source):
 
 def checksum(Memory buffer, uint64_t count, bint one_stream):
     """CRC-32C of ``buffer``, ``count`` times over; returns the last value."""
-    cdef uint32_t crc = 0
-    cdef uint64_t i
+    cdef uint32_t crc
     with nogil:
-        for i in range(count):
-            if one_stream:
-                crc = crc32c_one_stream(<uint32_t>i, buffer.base, buffer.length)
-            else:
-                crc = crc32c(<uint32_t>i, buffer.base, buffer.length)
+        crc = limit_checksum(buffer.base, buffer.length, count, one_stream)
     return crc
 
 

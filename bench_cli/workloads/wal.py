@@ -272,22 +272,25 @@ def _append(setting: Setting) -> Body:
 
 
 def _append_ceiling(params: Mapping[str, Any], backend: str | None) -> str | None:
-    """What the storage has to do at least: a copy and a checksum, a write(2), or a call."""
-    record = int(params["record"])
-    copy = f"limits.memcpy[ring=4MiB,size={record}]"
+    """What the storage has to do at least: a copy and a checksum (the longer of the two, because
+    they can be done in one pass), a write(2), or a call."""
+    record, cold = int(params["record"]), params["state"] == "cold"
     if backend == "wal.mmap":
-        if params["state"] == "cold":
-            return None
-        return f"max(limits.call, sum({copy}, limits.checksum[size={record}]))"
+        return None if cold else _copy_and_checksum(record)
     if backend == "wal.basic":
-        return f"limits.write_syscall[size={record}]"
-    return "limits.call"
+        return f"limits.write_syscall[size={record}{',state=cold' if cold else ''}]"
+    return None if cold else "limits.call"
+
+
+def _copy_and_checksum(record: int) -> str:
+    copy = f"limits.memcpy[ring=4MiB,size={record}]"
+    return f"max(limits.call, {copy}, limits.checksum[size={record},streams=three])"
 
 
 def _sustained_ceiling(params: Mapping[str, Any], backend: str | None) -> str | None:
     record = int(params["record"])
     if backend == "wal.basic":
-        return f"limits.write_syscall[size={record}]"
+        return f"limits.write_syscall[size={record},state=cold]"
     if backend == "wal.mmap":
         return f"{record / (4 * KIB):g}x limits.first_touch_file"
     return None
