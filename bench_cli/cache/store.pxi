@@ -204,20 +204,19 @@ cdef class Store(Shelves):
     cdef void cut_up(
         self, block_table *table, piece *pieces, int64_t offset, int64_t length
     ) noexcept:
-        cdef int64_t end = offset + length, stop
         cdef piece *p = pieces
-        while offset < end:
+        while length:
             p.number = offset >> self.shift
-            stop = min(end, self.block_size + (p.number << self.shift))
             p.start = offset & (self.block_size - 1)
-            p.end = stop - (p.number << self.shift)
+            p.end = p.start + min(length, self.block_size - p.start)
             p.target = find_block(table, p.number)
             p.made = NULL
             p.buffer = NULL
             p.capacity = capacity_for(p.end, self.block_size)
             if p.target != NULL and p.target.capacity > p.capacity:
                 p.capacity = p.target.capacity
-            offset = stop
+            offset += p.end - p.start
+            length -= p.end - p.start
             p += 1
 
     cdef bint store_pieces(
