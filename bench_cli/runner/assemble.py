@@ -91,8 +91,8 @@ def fill_measured(row: Row, found: Sequence[Mapping[str, Any]]) -> None:
     )
     row.per_process = _noisy(found, first)
     row.metrics = {name: statistics.median(values) for name, values in row.per_process.items()}
-    _exact(row, found)
     row.warnings = sorted({text for one in found for text in one["warnings"]})
+    _exact(row, found)
 
 
 def _noisy(found: Sequence[Mapping[str, Any]], first: Mapping[str, Any]) -> dict[str, list[float]]:

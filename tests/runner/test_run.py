@@ -1,0 +1,204 @@
+"""A run with an injected runner: order, failures, interruption, budget, journal, rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench_cli.cells import Cell, PlanSettings
+from bench_cli.errors import OutputError
+from bench_cli.interfaces import Durability
+from bench_cli.results import RunResult
+from bench_cli.run_store import RunStore
+from bench_cli.runner.plan import Plan, make_plan
+from bench_cli.runner.run import RunSettings, execute, weaker
+from bench_cli.runner.worker import Job
+
+LIMIT = "limits.call"
+
+
+class Watcher:
+    def __init__(self) -> None:
+        self.done: list[tuple[str, bool, str | None]] = []
+        self.ended = False
+
+    def started(self, cells: int, processes: int, estimate_s: float) -> None:
+        self.processes = processes
+
+    def process_done(self, cell_id: str, ok: bool, reason: str | None) -> None:
+        self.done.append((cell_id, ok, reason))
+
+    def finished(self) -> None:
+        self.ended = True
+
+
+def cell(name: str, *, processes: int = 3, skip: str | None = None) -> Cell:
+    params = {"record": 512, "state": "steady", "format": "binary", "segment": 1 << 20, "batch": 1}
+    return Cell(
+        id=name, scenario="s", workload="wal.append", backend="wal.none", core="python",
+        params=params, plan=PlanSettings(processes=processes), limits=(LIMIT,), skip=skip,
+    )  # fmt: skip
+
+
+LIMIT_CELLS = {
+    LIMIT: Cell(id=LIMIT, scenario="s", workload=LIMIT, backend=None, core=None, params={})
+}
+
+
+def measured(job: Job, ns: float = 100.0, **exact: float) -> dict[str, Any]:
+    return {
+        "ops": 10, "payload": 512, "unit": "ops", "batches": 5, "time_ns": [ns * 10, ns * 10],
+        "noisy": {"overhead_share": 0.1}, "exact": {"exact_ops": 10, **exact}, "warnings": [],
+    }  # fmt: skip
+
+
+def answering(job: Job, timeout_ns: int) -> dict[str, Any]:
+    limits = {limit: measured(job, 20.0) for limit in job.limits}
+    return {"ok": True, "cell": measured(job, allocs_per_op=1.0), "limits": limits}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., tuple[RunResult, Watcher, list[dict[str, Any]]]]:
+    def go(
+        plan: Plan, runner: Callable[[Job, int], dict[str, Any]], budget_s: float | None = None
+    ) -> tuple[RunResult, Watcher, list[dict[str, Any]]]:
+        watcher = Watcher()
+        store = RunStore(tmp_path / "run.journal.jsonl", {"seed": plan.seed})
+        result = execute(
+            plan, LIMIT_CELLS, settings=RunSettings(tmp_path / "scratch", budget_s=budget_s),
+            reporter=watcher, store=store, environment={}, runner=runner,
+        )  # fmt: skip
+        store.close(keep=True)
+        lines = (tmp_path / "run.journal.jsonl").read_text().splitlines()
+        assert list((tmp_path / "scratch").iterdir()) == []
+        return result, watcher, [json.loads(line) for line in lines]
+
+    return go
+
+
+def test_each_round_runs_every_cell_once_in_an_order_of_its_own() -> None:
+    cells = [cell(str(number)) for number in range(20)]
+    plan = make_plan(cells, seed=1)
+    rounds = [[t.cell.id for t in plan.turns if t.round == number] for number in range(3)]
+    assert all(sorted(one) == sorted(c.id for c in cells) for one in rounds)
+    assert len({tuple(one) for one in rounds}) == 3
+    assert plan == make_plan(cells, seed=1)
+    assert plan != make_plan(cells, seed=2)
+
+
+def test_rows_come_in_the_order_of_the_plan_and_limits_join_by_themselves(run: Any) -> None:
+    result, watcher, _ = run(make_plan([cell("b"), cell("a")], seed=1), answering)
+    assert [row.id for row in result.results] == ["b", "a", LIMIT]
+    assert [row.status for row in result.results] == ["ok"] * 3
+    assert watcher.ended
+    row = result.results[0]
+    assert row.metrics["ns_per_op"] == 100
+    assert row.metrics["ops_per_s"] == 1e7
+    assert row.metrics["bytes_per_s"] == 512e7
+    assert row.metrics["allocs_per_op"] == 1
+    assert row.metrics["limit_share"] == pytest.approx(0.2)
+    assert row.limits == {LIMIT: [20.0] * 3}
+    assert len(row.samples.time_ns) == 3
+    assert len(result.results[2].samples.time_ns) == 6  # both rows' processes
+
+
+def test_later_processes_do_the_work_the_first_one_settled(run: Any) -> None:
+    asked: list[int | None] = []
+
+    def runner(job: Job, timeout_ns: int) -> dict[str, Any]:
+        asked.append(job.batches)
+        return answering(job, timeout_ns)
+
+    run(make_plan([cell("a")], seed=1), runner)
+    assert asked == [None, 5, 5]
+
+
+def test_a_cell_that_failed_runs_no_more_and_the_rest_goes_on(run: Any) -> None:
+    def runner(job: Job, timeout_ns: int) -> dict[str, Any]:
+        if job.cell_id == "bad":
+            return {"ok": False, "reason": "killed by SIGKILL", "limits": {}}
+        return answering(job, timeout_ns)
+
+    result, watcher, journal = run(make_plan([cell("bad"), cell("good")], seed=1), runner)
+    by_id = {row.id: row for row in result.results}
+    assert (by_id["bad"].status, by_id["bad"].reason) == ("failed", "killed by SIGKILL")
+    assert by_id["good"].status == "ok"
+    assert sum(entry.get("cell") == "bad" for entry in journal) == 1
+    assert len(watcher.done) == watcher.processes == 6
+
+
+def test_an_unsupported_row_is_skipped_with_its_reason(run: Any) -> None:
+    def runner(job: Job, timeout_ns: int) -> dict[str, Any]:
+        return {"ok": False, "skipped": True, "reason": "no sync", "limits": {}}
+
+    result, _, _ = run(make_plan([cell("a"), cell("b", skip="not built")], seed=1), runner)
+    assert [(row.status, row.reason) for row in result.results] == [
+        ("skipped", "no sync"),
+        ("skipped", "not built"),
+    ]
+
+
+def test_ctrl_c_keeps_what_is_there_and_says_so(run: Any) -> None:
+    calls = 0
+
+    def runner(job: Job, timeout_ns: int) -> dict[str, Any]:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise KeyboardInterrupt
+        return answering(job, timeout_ns)
+
+    result, watcher, journal = run(make_plan([cell("a"), cell("b"), cell("c")], seed=1), runner)
+    assert result.interrupted
+    assert watcher.ended
+    assert len(journal) == 1 + 3
+    rows = [row for row in result.results if row.id != LIMIT]
+    assert len(rows) == 3
+    assert all(
+        row.status == "ok" and "1 of 3 processes: interrupted" in row.warnings for row in rows
+    )
+
+
+def test_a_used_up_budget_starts_nothing_more_and_rows_say_so(run: Any) -> None:
+    result, _, _ = run(make_plan([cell("a")], seed=1), answering, budget_s=-1.0)
+    assert result.results[0].status == "skipped"
+    assert "budget" in (result.results[0].reason or "")
+
+
+def test_an_exact_metric_that_differs_between_processes_is_a_warning(run: Any) -> None:
+    values = iter([1.0, 2.0, 1.0])
+
+    def runner(job: Job, timeout_ns: int) -> dict[str, Any]:
+        return {"ok": True, "cell": measured(job, allocs_per_op=next(values)), "limits": {}}
+
+    row = run(make_plan([cell("a")], seed=1), runner)[0].results[0]
+    assert row.metrics["allocs_per_op"] == 2
+    assert row.warnings == ["allocs_per_op differs between processes: 1 to 2"]
+
+
+def test_scratch_that_cannot_be_made_is_one_error_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="scratch") as caught:
+        execute(
+            make_plan([], seed=1), {}, settings=RunSettings(tmp_path / "file"), reporter=Watcher(),
+            store=RunStore(tmp_path / "j", {}), environment={},
+        )  # fmt: skip
+    assert caught.value.remedy
+
+
+def test_an_unwritable_journal_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="journal"):
+        RunStore(tmp_path / "file" / "j", {})
+
+
+def test_a_row_is_at_most_as_durable_as_its_log() -> None:
+    policy = Durability("D3", integrity="I1", damage="C2")
+    silent = Durability("D1", integrity="I1", damage="C0")
+    assert weaker(policy, silent, syncs=True) == Durability("D3", integrity="I1", damage="C0")
+    assert weaker(policy, silent, syncs=False).level == "D1"
+    assert weaker(policy, Durability("D0"), syncs=True) == Durability("D0")
