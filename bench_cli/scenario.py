@@ -272,7 +272,9 @@ def _overridden(
         return []
     if engines and not recipes:
         reader.problems.add(Spot("--backend"), "no scenario here runs that engine")
-    return [_scenario(r, requirements, wanted, expander) for r, requirements in recipes]
+    seen: set[str] = set()
+    found = [_scenario(r, needed, wanted, expander, seen) for r, needed in recipes]
+    return [scenario for scenario in found if scenario.cells]
 
 
 def _check_core(wanted: Overrides, reader: ValueReader) -> None:
@@ -338,9 +340,16 @@ def _changed(recipe: Recipe, texts: Mapping[str, list[str]], reader: ValueReader
 
 
 def _scenario(
-    recipe: Recipe, requirements: Sequence[Requirement], wanted: Overrides, expander: Expander
+    recipe: Recipe,
+    requirements: Sequence[Requirement],
+    wanted: Overrides,
+    expander: Expander,
+    seen: set[str],
 ) -> Scenario:
-    cells = {cell.id: cell for cell in expander.cells(recipe)}
+    """``seen`` holds the ids of the scenarios before: an override can make two rows one, which
+    then stands where it came first."""
+    cells = {c.id: c for c in expander.cells(recipe) if c.id not in seen}
+    seen.update(cells)
     draft = recipe.draft
     kept = [r for r in requirements if any(selects(r, cell) for cell in cells.values())]
     finished = [_finished(cell, kept, wanted, expander) for cell in cells.values()]

@@ -228,6 +228,20 @@ def test_a_backend_runs_the_scenarios_of_its_engine_only(load_text: Load) -> Non
     ]
 
 
+def test_rows_that_an_override_makes_equal_stand_once_where_they_came_first(
+    load_text: Load,
+) -> None:
+    text = MATRIX + (
+        "  - name: t\n    workload: wal.append\n    params: {state: cold}\n"
+        "    matrix: {backend: [wal.none, wal.mmap]}\n"
+    )
+    found = load_text(text, params=("record=1K", "state=steady"))
+    assert [(s.name, short([s])) for s in found] == [
+        ("s", ["wal.mmap,record=1KiB", "wal.basic,record=1KiB"]),
+        ("t", ["wal.none,record=1KiB"]),
+    ]
+
+
 def test_a_core_sets_every_row(load_text: Load) -> None:
     text = MATRIX.replace("record: [4K, 512]", "core: [native, python]")
     assert [cell.core for cell in load_text(text, core="python")[0].cells] == ["python"] * 2

@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
+from bench_cli.catalogue import Catalogue
 from bench_cli.schema import json_schema
 
 from .conftest import make_catalogue, shipped_catalogue
@@ -16,15 +17,30 @@ from .conftest import make_catalogue, shipped_catalogue
 SCENARIOS = sorted((Path(__file__).parents[2] / "scenarios").glob("*.yaml"))
 
 
-def validator(schema: dict[str, Any]) -> jsonschema.Draft202012Validator:
-    jsonschema.Draft202012Validator.check_schema(schema)
-    return jsonschema.Draft202012Validator(schema)
+def validator(catalogue: Catalogue) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(json_schema(catalogue))
+
+
+@pytest.fixture(scope="module")
+def real() -> jsonschema.Draft202012Validator:
+    return validator(shipped_catalogue())
+
+
+@pytest.fixture(scope="module")
+def small() -> jsonschema.Draft202012Validator:
+    return validator(make_catalogue())
+
+
+def test_the_schema_is_one_itself(real: jsonschema.Draft202012Validator) -> None:
+    jsonschema.Draft202012Validator.check_schema(real.schema)
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.name)
-def test_every_shipped_file_fits_the_schema(path: Path) -> None:
+def test_every_shipped_file_fits_the_schema(
+    path: Path, real: jsonschema.Draft202012Validator
+) -> None:
     document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    validator(json_schema(shipped_catalogue())).validate(document)
+    real.validate(document)
 
 
 def scenario(**keys: Any) -> dict[str, Any]:
@@ -45,8 +61,10 @@ def scenario(**keys: Any) -> dict[str, Any]:
         {"scenarios": [{"name": "d", "workload": "rewards.draw", "params": {"wal": "none"}}]},
     ],
 )  # fmt: skip
-def test_a_valid_document_fits(document: dict[str, Any]) -> None:
-    validator(json_schema(make_catalogue())).validate(document)
+def test_a_valid_document_fits(
+    document: dict[str, Any], small: jsonschema.Draft202012Validator
+) -> None:
+    small.validate(document)
 
 
 @pytest.mark.parametrize(
@@ -79,6 +97,8 @@ def test_a_valid_document_fits(document: dict[str, Any]) -> None:
         scenario(workload="limits.call", params={"backend": "wal.mmap"}),
     ],
 )  # fmt: skip
-def test_a_wrong_document_does_not_fit(document: dict[str, Any]) -> None:
+def test_a_wrong_document_does_not_fit(
+    document: dict[str, Any], small: jsonschema.Draft202012Validator
+) -> None:
     with pytest.raises(jsonschema.ValidationError):
-        validator(json_schema(make_catalogue())).validate(document)
+        small.validate(document)
