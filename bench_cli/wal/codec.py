@@ -118,7 +118,9 @@ class TextCodec:
         if end < 0:
             first = reader.at(offset, 1)
             return "a line without an end" if any(first) else "zeros where a line should be"
-        frame = text.decode_line(seed, bytes(reader.at(offset, end - offset)), offset)
+        if end == offset:  # the empty line before a footer belongs to it
+            end = reader.line_end(offset + 1)
+        frame = text.decode_line(seed, bytes(reader.at(offset, max(0, end - offset))), offset)
         if frame is None:
             return "line checksum"
         if not low <= frame.sequence <= high:

@@ -95,7 +95,8 @@ class Scan:
     first: int = 0
     next: int = 1
     records: int = 0
-    chain: int = 0
+    chain: int = 0  # checksum of the last frame delivered
+    link: int = 0  # checksum of the last valid frame
     promised: int = 0  # highest watermark seen
     later: int = 0  # valid records behind a gap
     position: int = DATA_START  # end of the last valid frame of the segment
@@ -186,6 +187,7 @@ def recover(
     for gap in scan.gaps:
         if gap.first <= scan.promised:
             scan.damage(gap.damage())
+    scan.damages.sort(key=lambda damage: (damage.path, damage.offset))
     return scan
 
 
@@ -202,7 +204,8 @@ def _segment_files(directory: Path, fs: FileSystem, codec: Codec) -> Iterator[Se
         try:
             with _opened(fs, path) as fd:
                 size = fs.size(fd)
-                head = bytes(Reader(fs, fd, min(size, DATA_START)).at(0, DATA_START))
+                # reads even where the size is 0: only that tells a FIFO or a folder
+                head = bytes(Reader(fs, fd, DATA_START).at(0, DATA_START))
         except (OSError, Unreadable) as error:
             yield SegmentFile(path, number, None, 0, 0, f"cannot be read: {error}", True)
             continue
@@ -258,7 +261,7 @@ def _enter_segment(scan: Scan, segment: SegmentFile, previous: SegmentFile | Non
     else:
         _check_link(scan, header, path, previous)
     scan.promised = max(scan.promised, header.first_sequence - 1)
-    scan.next, scan.chain = header.first_sequence, header.crc
+    scan.next, scan.chain, scan.link = header.first_sequence, header.crc, header.crc
     scan.position, scan.why = DATA_START, ""
     return True
 
@@ -272,7 +275,7 @@ def _check_link(scan: Scan, header: SegmentHeader, path: Path, previous: Segment
     elif last >= scan.next or previous.header is None:
         scan.why = scan.why or "the segment ends early"
         scan.gap(previous.path, previous.size, last)
-    elif last + 1 < scan.next or header.chain != scan.chain:
+    elif last + 1 < scan.next or header.chain != scan.link:
         reason = "the segment does not continue the one before it"
         scan.damage(Damage(str(path), 0, SLOT, reason, header.first_sequence))
 
@@ -292,6 +295,7 @@ def _read_segment(
         reader = Reader(fs, fd, limit)
         if walk is not None and scan.intact:
             walk(reader, limit, seed, scan)
+            scan.link = scan.chain
         end = _read_frames(scan, segment.path, reader, codec, seed)
     scan.ends.append(end)
     scan.bytes_read += limit
@@ -316,7 +320,7 @@ def _read_frames(scan: Scan, path: Path, reader: Reader, codec: Codec, seed: int
         scan.position, scan.why = found.end, ""
         if found.kind == FOOTER:
             continue
-        scan.next = found.sequence + found.count
+        scan.next, scan.link = found.sequence + found.count, found.crc
         if scan.intact:
             scan.deliver(found, found.payloads)
             end, scan.chain = found.end, found.crc

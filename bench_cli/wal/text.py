@@ -14,6 +14,9 @@ Escaped are backslash, control characters and bytes that are not UTF-8; everythi
 it is. So a line never holds a newline, a tab or a zero byte of its own, and the zeros of a
 preallocated file end the search for a newline.
 
+The clean-close mark is a line of kind ``end`` after an empty line: should the newline before it be
+damaged, the line above is seen to be damaged, and the mark still stands.
+
 A header slot is a line too, filled up with spaces to 512 bytes.
 """
 
@@ -42,7 +45,7 @@ KINDS = {word: kind for kind, word in WORDS.items()}
 BLANK_SLOT = b" " * (SLOT - 1) + b"\n"
 
 _LINE = re.compile(
-    rb"([0-9a-f]{8}) (\d{1,19}) (\d{1,10}|-) ([a-z]+|\d{1,3})(?:\*(\d{1,5}))? (.*)", re.DOTALL
+    rb"\n?([0-9a-f]{8}) (\d{1,19}) (\d{1,10}|-) ([a-z]+|\d{1,3})(?:\*(\d{1,5}))? (.*)", re.DOTALL
 )
 _HEADER = re.compile(
     rb"BENCHWAL (\d{1,5}) text (\d{1,19}) ([0-9a-f]{16}) (\d{1,19}) (\d{1,19}) "
@@ -52,7 +55,6 @@ _ESCAPED = re.compile("[\x00-\x1f\x7f-\x9f\\\\\udc80-\udcff]")
 _ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|(.))?", re.DOTALL)
 _SHORT = {"\n": r"\n", "\t": r"\t", "\r": r"\r", "\\": r"\\"}
 _LONG = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"\\": b"\\"}
-PREFIX = 9  # checksum and space
 
 
 # --- escaping --------------------------------------------------------------------------------
@@ -94,20 +96,23 @@ def encode_line(
     head = f" {sequence} {durable} {WORDS.get(kind, str(kind))}{times} ".encode()
     body = head + b"\t".join(escape(payload) for payload in payloads)
     crc = crc32c(body[1:], seed)
-    return b"%08x%b\n" % (crc, body), crc
+    before = b"\n" if kind == FOOTER else b""
+    return b"%b%08x%b\n" % (before, crc, body), crc
 
 
 def decode_line(seed: int, line: bytes, offset: int) -> Frame | None:
     """``line`` without its newline; None when it is no line of this segment."""
     match = _LINE.fullmatch(line)
-    if match is None or crc32c(line[PREFIX:], seed) != int(match[1], 16):
+    if match is None or crc32c(line[match.start(2) :], seed) != int(match[1], 16):
         return None
     sequence, lag = int(match[2]), NOTHING_DURABLE if match[3] == b"-" else int(match[3])
     word = match[4].decode()
     kind = KINDS[word] if word in KINDS else int(word) if word.isdigit() else 0
     count = 1 if match[5] is None else int(match[5])
     parts = [match[6]] if match[5] is None else match[6].split(b"\t")
-    if not 0 < kind <= FOOTER or len(parts) != count or count > MAX_BATCH:
+    if not 0 < kind <= FOOTER or (match.start(1) and kind != FOOTER):
+        return None
+    if len(parts) != count or count > MAX_BATCH:
         return None
     try:
         payloads = [memoryview(unescape(part)) for part in parts]

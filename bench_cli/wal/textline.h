@@ -46,9 +46,7 @@ static inline uint8_t *text_begin(uint8_t *to, const frame_fields *f)
     else
         to = text_number(to, f->lag);
     *to++ = ' ';
-    if (f->kind == FRAME_FOOTER)
-        to = text_word(to, "end");
-    else if (f->kind && f->kind < sizeof text_words / sizeof *text_words)
+    if (f->kind < sizeof text_words / sizeof *text_words)
         to = text_word(to, text_words[f->kind]);
     else
         to = text_number(to, f->kind);
