@@ -11,6 +11,7 @@
 #include <string.h>
 #include "numpy/random/bitgen.h"
 
+#define NO_ITEM UINT32_MAX /* in place of an index */
 #define ENDLESS UINT64_MAX /* stock without end counts down from here and never arrives */
 
 typedef struct {

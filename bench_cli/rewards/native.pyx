@@ -11,7 +11,7 @@ up: an uncontended draw pays for one test of a flag.
 cimport cython
 from cpython.array cimport array, clone, resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawRealloc
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -25,6 +25,19 @@ from array import array as new_array
 
 import numpy
 
+from bench_cli.rewards.ledger cimport (
+    ENDLESS,
+    NO_ITEM,
+    bitgen_t,
+    ledger_build,
+    ledger_draw,
+    ledger_pick,
+    ledger_put_back,
+    ledger_redo,
+    ledger_t,
+    ledger_take,
+    ledger_undo,
+)
 from bench_cli.wal.native cimport NativeLog, replay as replay_log
 
 from bench_cli.errors import (
@@ -41,29 +54,6 @@ from bench_cli.rewards.records import TextRecords, check_draws, quoted, records_
 from bench_cli.rewards.selectors import check_selector
 from bench_cli.wal import native as native_logs
 
-cdef extern from "numpy/random/bitgen.h":
-    ctypedef struct bitgen_t:
-        pass
-
-cdef extern from "ledger.h" nogil:
-    uint64_t ENDLESS
-    ctypedef struct ledger_t:
-        bitgen_t *bits
-        uint64_t total
-        uint32_t items
-        uint32_t size
-        int cumulative
-        uint64_t *sums
-        const uint64_t *weights
-        uint64_t *left
-    uint32_t ledger_pick(const ledger_t *ledger)
-    void ledger_take(ledger_t *ledger, uint32_t index)
-    void ledger_put_back(ledger_t *ledger, uint32_t index)
-    uint32_t ledger_draw(ledger_t *ledger, uint32_t *drawn, uint32_t count)
-    int ledger_redo(ledger_t *ledger, const uint8_t *drawn, size_t count)
-    void ledger_undo(ledger_t *ledger, const uint32_t *drawn, uint32_t count)
-    void ledger_build(ledger_t *ledger)
-
 cdef extern from "Python.h":
     PyObject *PyTuple_GET_ITEM(PyObject *tuple, Py_ssize_t index)
     unsigned long PyThread_get_thread_ident()
@@ -72,42 +62,16 @@ if sys.byteorder != "little":
     raise ImportError("the compiled pool writes log records as they stand in memory: "
                       "it runs on little-endian machines only")
 
-DEF MAX_BATCH = 65535
-DEF RELEASE_FROM = 2048  # draws; below, giving up the interpreter lock costs more than it gains
-DEF NO_ITEM = 0xFFFFFFFF
-
-cdef enum:  # RecordKind, whose numbers are on disk and never change
-    DRAW = 6
+cdef enum:
+    MAX_BATCH = 65535
+    RELEASE_FROM = 2048  # draws; below, giving up the interpreter lock costs more than it gains
+    DRAW = 6  # RecordKind, whose numbers are on disk and never change
     DRAWS = 7
 
 cdef array INDICES = new_array("I")
 
-cdef packed struct draw_record:
-    uint64_t id
-    uint32_t index
-
-
-cdef class Gate:
-    """Where threads wait for another one to finish. ``open`` may be called too often, never too
-    seldom: those who wait look again."""
-    cdef object _permits
-    cdef int _waiting
-
-    def __cinit__(self):
-        self._permits = threading.Semaphore(0)
-
-    cdef int wait(self) except -1:
-        self._waiting += 1
-        try:
-            self._permits.acquire()
-        finally:
-            self._waiting -= 1
-        return 0
-
-    cdef inline int open(self) except -1:
-        if self._waiting:
-            self._permits.release(self._waiting)
-        return 0
+include "gate.pxi"
+include "draw_log.pxi"
 
 
 @cython.final
@@ -120,12 +84,7 @@ cdef class Pool:
     cdef tuple _stock_at_start
     cdef object _bits  # keeps the generator behind ledger.bits alive
     cdef uint64_t _next_id
-    cdef object _log
-    cdef NativeLog _native  # the same log, where it can be reached without Python
-    cdef object _append
-    cdef object _records
-    cdef list _words
-    cdef bint _text
+    cdef DrawLog _log
     cdef bint _closed
     cdef bint _log_failed
     cdef bint _busy
@@ -150,7 +109,8 @@ cdef class Pool:
         self._next_id = 1
         self._gate = Gate()
         self.names = catalogue.names
-        self.attach(log)
+        self._log = DrawLog(self.names)
+        self._log.attach(log)
 
     cdef int _build(self, catalogue, bint cumulative) except -1:
         cdef uint32_t items = len(catalogue.names)
@@ -201,7 +161,7 @@ cdef class Pool:
     cdef int draw_one(self, uint64_t *draw_id, uint32_t *index) except -1:
         """A logged draw."""
         self._enter()
-        if self._log is None:
+        if self._log.log is None:
             index[0] = self._pick()
             ledger_take(&self.ledger, index[0])
             draw_id[0] = self._next_id
@@ -212,7 +172,7 @@ cdef class Pool:
             self._settle()
             index[0] = self._pick()
             draw_id[0] = self._next_id
-            self._append_draw(self._next_id, index[0])
+            self._log.append_draw(self._next_id, index[0])
             ledger_take(&self.ledger, index[0])
             self._next_id += 1
             self._flush_after(1)
@@ -274,7 +234,7 @@ cdef class Pool:
         else:
             drawn = ledger_draw(&self.ledger, batch, count)
         try:
-            self._append_draws(batch, drawn)
+            self._log.append_draws(self._next_id, batch, drawn)
         except:
             ledger_undo(&self.ledger, batch, drawn)
             raise
@@ -298,7 +258,7 @@ cdef class Pool:
         try:
             try:
                 self._settle()
-                self._append_draw(self._next_id, reserved)
+                self._log.append_draw(self._next_id, reserved)
             except:
                 ledger_put_back(&self.ledger, reserved)
                 raise
@@ -325,11 +285,11 @@ cdef class Pool:
         self._enter()
         if self._log_failed:
             self.settle()
-        if self._log is not None:
+        if self._log.log is not None:
             self._make_room()
         index[0] = self._pick()
         ledger_take(&self.ledger, index[0])
-        if self._log is not None:
+        if self._log.log is not None:
             self._unlogged[self._unlogged_count] = index[0]
             self._unlogged_count += 1
         draw_id[0] = self._next_id
@@ -407,22 +367,16 @@ cdef class Pool:
     # --- recovery ----------------------------------------------------------------------------
 
     def read_as(self, log_format):
-        self._records = records_for(log_format, self.names)
-        self._text = isinstance(self._records, TextRecords)
+        self._log.read_as(log_format)
 
     def attach(self, log):
-        self._log = log
-        self._native = log if is_native(log) else None
-        if log is not None:
-            self._append = log.append
-            self.read_as(log.format)
-            self._words = [quoted(name) for name in self.names] if self._text else []
+        self._log.attach(log)
 
     def replay(self, sequence, kind, payload):
         cdef const uint8_t[::1] view
         if kind not in (DRAW, DRAWS):
             return
-        if not self._text:
+        if not self._log.text:
             view = payload
             if view.shape[0] and self._replay_binary(kind, &view[0], view.shape[0]):
                 return
@@ -443,7 +397,7 @@ cdef class Pool:
     cdef int _replay_checked(self, sequence, kind, payload) except -1:
         """Step by step, as the Python twin does, in order to name what does not fit."""
         cdef uint32_t index
-        first_id, indices = self._records.parse(kind, payload)
+        first_id, indices = self._log.records.parse(kind, payload)
         check_draws(self._next_id, first_id, indices, self.ledger.items)
         for index in indices:
             if self.ledger.left[index] == 0:
@@ -453,57 +407,7 @@ cdef class Pool:
             self._next_id += 1
         return 0
 
-    # --- the log -----------------------------------------------------------------------------
-
-    cdef inline int _append_draw(self, uint64_t draw_id, uint32_t index) except -1:
-        cdef draw_record record
-        if self._text:
-            return self._append_text_draw(draw_id, index)
-        record.id = draw_id
-        record.index = index
-        return self._append_record(DRAW, &record, sizeof(record), NULL, 0)
-
-    cdef int _append_text_draw(self, uint64_t draw_id, uint32_t index) except -1:
-        cdef char head[32]
-        cdef int length = snprintf(head, sizeof(head), b"DRAW %llu ", <unsigned long long>draw_id)
-        cdef bytes word = self._words[index]
-        return self._append_record(
-            DRAW, head, length, PyBytes_AS_STRING(word), PyBytes_GET_SIZE(word))
-
-    cdef int _append_draws(self, uint32_t *batch, uint32_t count) except -1:
-        cdef bytes payload
-        if self._text:
-            payload = self._text_draws(batch, count)
-            return self._append_record(
-                DRAWS, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload), NULL, 0)
-        return self._append_record(
-            DRAWS, &self._next_id, sizeof(uint64_t), batch, count * sizeof(uint32_t))
-
-    cdef bytes _text_draws(self, uint32_t *batch, uint32_t count):
-        cdef uint32_t draw
-        return b"DRAWS %d %b" % (
-            self._next_id, b" ".join([self._words[batch[draw]] for draw in range(count)]))
-
-    cdef inline int _append_record(
-        self, int kind, const void *head, size_t head_length, const void *data, size_t data_length
-    ) except -1:
-        """``head`` followed by ``data``."""
-        cdef unsigned long long sequence
-        if self._native is not None:
-            return self._native.c_append(kind, head, head_length, data, data_length, &sequence)
-        if self._log is not None:
-            self._append_through_python(kind, head, head_length, data, data_length)
-        return 0
-
-    cdef int _append_through_python(
-        self, int kind, const void *head, size_t head_length, const void *data, size_t data_length
-    ) except -1:
-        cdef bytes payload = PyBytes_FromStringAndSize(NULL, head_length + data_length)
-        memcpy(PyBytes_AS_STRING(payload), head, head_length)
-        if data_length:
-            memcpy(PyBytes_AS_STRING(payload) + head_length, data, data_length)
-        self._append(payload, kind)
-        return 0
+    # --- steps, while busy -------------------------------------------------------------------
 
     cdef inline int _settle(self) except -1:
         if self._closed or self._unlogged_count or self._log_failed:
@@ -516,7 +420,7 @@ cdef class Pool:
         self._log_failed = True
         try:
             while written < self._unlogged_count:
-                self._append_draw(
+                self._log.append_draw(
                     self._next_id - <uint64_t>(self._unlogged_count - written),
                     self._unlogged[written])
                 written += 1
@@ -535,15 +439,9 @@ cdef class Pool:
         return 0
 
     cdef int _sync(self) except -1:
-        if self._log is not None:
-            self._log.sync()
+        self._log.sync()
         self._unflushed = 0
         return 0
-
-
-cdef bint is_native(log):
-    """A subclass that has its own idea of appending is served through Python."""
-    return isinstance(log, NativeLog) and type(log).append is NativeLog.append
 
 
 cdef int replay_record(
@@ -552,7 +450,7 @@ cdef int replay_record(
 ) except -1:
     cdef Pool pool = <Pool>context
     cdef draw_record record
-    if kind == DRAW and length == sizeof(record) and not pool._text:
+    if kind == DRAW and length == sizeof(record) and not pool._log.text:
         memcpy(&record, payload, sizeof(record))
         if (record.id == pool._next_id and record.index < pool.ledger.items
                 and pool.ledger.left[record.index]):
