@@ -205,15 +205,9 @@ def _settings(order: Order, catalogue: Catalogue, core: str) -> dict[str, object
 
 
 def judge(result: RunResult, scenarios: Sequence[Scenario]) -> None:
-    """Shares of the machine's limits and requirements, on the rows as measured."""
+    """Requirements, on the rows as measured."""
     from bench_cli import requirements
 
-    for row in result.results:
-        share = requirements.ceiling_share(row)
-        if share is not None:
-            row.metrics["limit_share"] = share
-        if share is not None and share > 1:
-            row.warnings.append(f"above its limit ({share:.0%}): the limit was not measured well")
     wanted = [requirement for one in scenarios for requirement in one.requirements]
     result.requirements = requirements.judge(wanted, result.results)
 

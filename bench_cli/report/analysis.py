@@ -9,6 +9,7 @@ from bench_cli.report.columns import durability
 from bench_cli.results import Row
 from bench_cli.stats import summary
 
+_HEAP_TO_TELL = 0.5  # bytes per draw; less is what setting up a batch costs
 _WRITE_LIMIT = "limits.write_syscall"
 
 
@@ -25,7 +26,8 @@ def analyse(rows: Sequence[Row]) -> list[str]:
 
 
 def _comparable(row: Row) -> bool:
-    return row.status == "ok" and "wal" in labels.axes(row) and row.metrics.get("ns_per_op", 0) > 0
+    measured = row.status == "ok" and row.metrics.get("ns_per_op", 0) > 0
+    return measured and "draws_per_s" in row.metrics and "wal" in labels.axes(row)
 
 
 def _largest_family(rows: Sequence[Row]) -> list[Row]:
@@ -40,7 +42,7 @@ def _setting_of(row: Row) -> tuple[tuple[str, str], ...]:
 
 
 def _setting(row: Row) -> str:
-    skipped = (labels.OPERATION, "backend")
+    skipped = (labels.OPERATION, "backend", "core")
     pairs = [f"{name} {value}" for name, value in _setting_of(row) if name not in skipped]
     return f"({', '.join(pairs)}) " if pairs else ""
 
@@ -107,13 +109,15 @@ def _bytes(ranked: Sequence[Row]) -> Iterator[str]:
             f"A draw takes {scale.count(size)} bytes of log ({_names(rows)}): "
             f"{scale.significant(size)} MB for a million."
         )
-    heap = [row for row in ranked if row.metrics.get("alloc_bytes_per_op")]
     counted = [row for row in ranked if "alloc_bytes_per_op" in row.metrics]
-    if counted and not heap:
+    if counted and not any(row.metrics["alloc_bytes_per_op"] for row in counted):
         yield "No draw allocates heap memory."
-    for row in heap:
-        allocated = scale.count(row.metrics["alloc_bytes_per_op"])
-        yield f"{_name(row)} allocates {allocated} bytes of heap per draw."
+    heap: dict[str, list[Row]] = {}
+    for row in counted:
+        if row.metrics["alloc_bytes_per_op"] >= _HEAP_TO_TELL:
+            heap.setdefault(scale.count(row.metrics["alloc_bytes_per_op"]), []).append(row)
+    for allocated, rows in heap.items():
+        yield f"{_names(rows)}: {allocated} bytes of heap are allocated per draw."
 
 
 _SURVIVES = {

@@ -56,7 +56,7 @@ DRAWS = (
     MetricColumn("draws_per_s", 0, "draws/sec"),
     MetricColumn("ns_per_op", 0),
     MetricColumn("alloc_bytes_per_op", 0, "bytes/draw", _not_counted, kept=True),
-    MetricColumn("gc_count", 0, "gc_count"),
+    MetricColumn("gc_count", 1, "gc_count"),
     MetricColumn("wal_bytes_per_op", 0, "wal_bytes/draw", _no_log),
     MetricColumn("wal_file_size", 1, "wal_file_size", _no_log),
     MetricColumn("limit_share", 1),

@@ -29,6 +29,7 @@ _STYLES = {
     Tone.BAD: "bold red",
     Tone.WARN: "yellow",
 }
+_BAR_AND_TIMES = 50  # columns of the bar, "1234/1234" and "0:12:34"
 _PLAIN_EVERY_NS = 10_000_000_000
 
 
@@ -157,11 +158,17 @@ class LiveProgress:
             return
         if not ok and reason:
             self._progress.console.print(f"failed: {safe(cell_id)}: {safe(reason)}")
-        self._progress.update(self._progress.task_ids[0], advance=1, cell=safe(cell_id))
+        self._progress.update(self._progress.task_ids[0], advance=1, cell=_shortened(cell_id))
 
     def finished(self) -> None:
         if self._progress is not None:
             self._progress.stop()
+
+
+def _shortened(cell_id: str) -> str:
+    """Beside the bar on one line: rich would squeeze the bar to make room for a long id."""
+    text, room = safe(cell_id), columns() - _BAR_AND_TIMES
+    return text if len(text) <= room else text[: max(0, room - 1)] + "…"
 
 
 def progress(*, quiet: bool) -> Quiet | PlainProgress | LiveProgress:

@@ -34,11 +34,15 @@ class Labels:
     by_row: tuple[tuple[str, ...], ...]
 
 
+_FIRST = (OPERATION, "wal", "backend")
+
+
 def label(rows: Sequence[Row]) -> Labels:
-    """The operation comes first, then the backend, then the other axes in the ids' order."""
+    """The operation comes first, then the log and the backend, then the other axes in the ids'
+    order."""
     found = _merged(_completed(rows))
     names = list(dict.fromkeys(name for one in found for name in one))
-    names.sort(key=lambda name: (name != OPERATION, name not in ("backend", "wal")))
+    names.sort(key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
     varying = tuple(n for n in names if len({one.get(n, "") for one in found}) > 1)
     if not varying:
         varying = tuple(name for name in names if name != OPERATION)[:1] or (OPERATION,)
@@ -77,7 +81,7 @@ def _merged(found: list[dict[str, str]]) -> list[dict[str, str]]:
     column for it would be mostly empty."""
     if len({one[OPERATION] for one in found}) == 1:
         return found
-    everywhere = set.intersection(*(set(one) for one in found))
+    everywhere = set.intersection(*(set(one) for one in found)) | set(_FIRST)
     merged = []
     for one in found:
         own = [f"{name}={text}" for name, text in one.items() if name not in everywhere]

@@ -15,6 +15,8 @@ from bench_cli.report.text import width, wrap
 GAP = 2
 INDENT = "  "
 _NARROWEST_LABEL = 8
+_LABEL_TO_WRAP = 26
+_WORTH_WRAPPING = 2  # the lowest priority for which labels are wrapped
 _SHORT_HEADING = 6
 _ROOM_FOR_MESSAGE = 40
 
@@ -45,18 +47,39 @@ def _paragraphs(texts: Sequence[str], columns: int, tone: Tone) -> list[Styled]:
 
 
 def _fitting(table: Table, columns: int) -> list[int]:
-    """The positions of the columns to show."""
+    """The positions of the columns to show. Long labels wrap at their blanks to keep an important
+    column, not to keep a minor one."""
     shown = list(range(len(table.columns)))
-    while _natural_width(table, shown) > columns:
-        droppable = [i for i in shown if table.columns[i].priority > 0]
-        if not droppable:
+    while droppable := [i for i in shown if _priority(table, i, columns) > 0]:
+        last = max(droppable, key=lambda i: (_priority(table, i, columns), i))
+        wrapped = _priority(table, last, columns) <= _WORTH_WRAPPING
+        if _total(table, shown, wrapped=wrapped) <= columns:
             break
-        shown.remove(max(droppable, key=lambda i: (table.columns[i].priority, i)))
+        shown.remove(last)
+    if _total(table, shown, wrapped=True) > columns:
+        shown = [i for i in shown if table.columns[i].fold is None]
     return shown
 
 
-def _natural_width(table: Table, shown: Sequence[int]) -> int:
-    return sum(_natural(table, i) for i in shown) + GAP * (len(shown) - 1)
+def _priority(table: Table, position: int, columns: int) -> int:
+    """As declared; a column that would fold into more than one line is kept instead."""
+    column = table.columns[position]
+    if column.fold is not None and width(_told(table, position)) > columns:
+        return 0
+    return column.priority
+
+
+def _total(table: Table, shown: Sequence[int], *, wrapped: bool) -> int:
+    each = (_least(table, i) if wrapped else _natural(table, i) for i in shown)
+    return sum(each) + GAP * (len(shown) - 1)
+
+
+def _least(table: Table, position: int) -> int:
+    natural = _natural(table, position)
+    if not table.columns[position].label or natural <= _LABEL_TO_WRAP:
+        return natural
+    words = [word for line in table.lines for word in line.cells[position].split(" ")]
+    return max(_LABEL_TO_WRAP, *map(width, words))
 
 
 def _natural(table: Table, position: int) -> int:
@@ -108,14 +131,28 @@ def hides_columns(table: Table, columns: int) -> bool:
 def _told(table: Table, position: int) -> str:
     """``survives (declared): wal.none D0 I0 C0; wal.mmap, wal.basic D1 I1 C2.``"""
     labels: dict[str, list[str]] = {}
-    for line in table.lines:
+    for line, name in zip(table.lines, _short_names(table, position), strict=True):
         if line.message is None and line.cells[position]:
-            labels.setdefault(line.cells[position], []).append(line.cells[0])
+            labels.setdefault(line.cells[position], []).append(name)
     word = table.columns[position].fold
     if len(labels) == 1:
         return f"{word}: all rows {next(iter(labels))}."
     told = (f"{', '.join(dict.fromkeys(names))} {value}" for value, names in labels.items())
     return f"{word}: {'; '.join(told)}."
+
+
+def _short_names(table: Table, position: int) -> list[str]:
+    """For each line as many of its labels as it takes to tell the column's values apart."""
+    count = sum(column.label for column in table.columns)
+    names: list[str] = []
+    for used in range(1, count + 1):
+        names = [" ".join(filter(None, line.cells[:used])) for line in table.lines]
+        values: dict[str, str] = {}
+        pairs = [(n, line.cells[position]) for n, line in zip(names, table.lines, strict=True)
+                 if line.message is None]  # fmt: skip
+        if all(values.setdefault(name, value) == value for name, value in pairs):
+            break
+    return names
 
 
 # --- lines -----------------------------------------------------------------------------------

@@ -28,9 +28,10 @@ def render(result: RunResult, columns: int) -> list[Styled]:
     """All lines, for a terminal of that many columns."""
     built = table.tables(result.results)
     lines = [*_head(result, columns), Styled("")]
+    analysed = next((one for one in built if analyse(one.rows)), None)
     for one in built:
         lines += [*layout.lay_out(one, columns), Styled("")]
-        lines += _analysis(one, columns)
+        lines += _analysis(one, columns) if one is analysed else []
     if result.requirements:
         lines += [*layout.lay_out(requirements_table(result.requirements), columns), Styled("")]
     lines += _legend(result, built, columns)
@@ -81,10 +82,8 @@ def _python_twins(result: RunResult, cores: set[str]) -> str:
 
 
 def _analysis(built: Table, columns: int) -> list[Styled]:
-    """The sentences under a table of draws."""
-    sentences = analyse([row for row in built.rows if "draws_per_s" in row.metrics])
-    if not sentences:
-        return []
+    """The sentences under the first table of draws that allows any."""
+    sentences = analyse(built.rows)
     return [*_told([f"* {text}" for text in sentences], columns, Tone.PLAIN), Styled("")]
 
 

@@ -31,7 +31,7 @@ def requirements_table(outcomes: Sequence[RequirementOutcome]) -> Table:
         lines=[_line(outcome) for outcome in ranked],
         subtitles=[f"{met} of {len(outcomes)} met"],
         warnings=[
-            f"unjudged: {safe(outcome.row)}: {safe(outcome.reason)}"
+            f"unjudged: {safe(outcome.row or outcome.scenario)}: {safe(outcome.reason)}"
             for outcome in ranked
             if outcome.status == "unjudged" and outcome.reason
         ],
@@ -41,7 +41,7 @@ def requirements_table(outcomes: Sequence[RequirementOutcome]) -> Table:
 
 def _line(outcome: RequirementOutcome) -> Line:
     found = "" if outcome.value is None else _value(outcome.metric, outcome.value)
-    cells = (_verdict(outcome), found, _wanted(outcome), safe(outcome.row))
+    cells = (_verdict(outcome), found, _wanted(outcome), safe(outcome.row or outcome.scenario))
     return Line(cells, tone=_TONES.get(outcome.status, Tone.WARN))
 
 

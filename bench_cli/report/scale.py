@@ -15,6 +15,7 @@ ABSENT = "N/A"
 _TIMES = (("ns", 1.0), ("us", 1e3), ("ms", 1e6), ("s", 1e9))
 _RATES = (("B/s", 1.0), ("kB/s", 1e3), ("MB/s", 1e6), ("GB/s", 1e9))
 _SIZES = (("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40))
+_SLOWEST_IN_COLUMN = 1e6  # bytes per second; less would be 0.000 in a column of GB/s
 _WIDEST = 3e4  # a column whose values span more than this has the unit in each cell
 
 
@@ -32,10 +33,7 @@ def column(metric: Metric, values: Sequence[float | None]) -> Scaled:
     if metric.unit is Unit.NANOSECONDS:
         return _timed(metric.heading, values, present)
     if metric.unit is Unit.BYTES_PER_SECOND:
-        name, factor = _unit(_RATES[2:], max(present, default=1e9) * 10)
-        heading = metric.heading if "/s" not in metric.heading else name
-        suffix = "" if heading == name else f" {name}"
-        return Scaled(heading + suffix, _texts(values, lambda v: significant(v / factor)))
+        return _rated(metric.heading, values, present)
     if metric.unit is Unit.BYTES and metric.kind is Kind.NOISY:
         return Scaled(metric.heading, _texts(values, size))
     return Scaled(metric.heading, _texts(values, _PLAIN[metric.unit]))
@@ -48,6 +46,15 @@ def _timed(heading: str, values: Sequence[float | None], present: list[float]) -
     unit, factor = _unit(_TIMES, min(present, default=1.0))
     title = f"{unit}{per}{operation}" if name == "ns" else f"{name} {unit}{per}{operation}"
     return Scaled(title, _texts(values, lambda v: significant(v / factor)))
+
+
+def _rated(heading: str, values: Sequence[float | None], present: list[float]) -> Scaled:
+    """In GB/s like the pages, also where that is 0.0162; a slow column in MB/s."""
+    own = "" if "/s" in heading else heading
+    if present and min(present) < _SLOWEST_IN_COLUMN < max(present):
+        return Scaled(own or "bytes/s", _texts(values, rate))
+    name, factor = _unit(_RATES[2:], max(present, default=1e9) * 10)
+    return Scaled(f"{own} {name}".strip(), _texts(values, lambda v: significant(v / factor)))
 
 
 def _texts(values: Sequence[float | None], form: Callable[[float], str]) -> list[str]:

@@ -11,6 +11,7 @@ from bench_cli.results import Row
 
 _LOOP_SHARE_TO_TELL = 0.05
 _OK = "ok"
+_NAMED = 3  # rows a warning names before it counts the others
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
@@ -55,7 +56,7 @@ def group_table(group: str, rows: Sequence[Row]) -> Table:
         lines=lines,
         subtitles=_subtitles(rows, told),
         notes=_ceilings(measured),
-        warnings=[*_loop_shares(measured), *_warnings(rows)],
+        warnings=[*_loop_shares(measured), *_warnings(rows, told.by_row)],
     )
 
 
@@ -120,17 +121,21 @@ def _loop_shares(rows: Sequence[Row]) -> list[str]:
     if not large:
         return []
     most = scale.percent(max(large))
-    return [f"loop overhead, subtracted: up to {most} of the raw time in {len(large)} row(s)"]
+    count = "1 row" if len(large) == 1 else f"{len(large)} rows"
+    return [f"loop overhead, subtracted: up to {most} of the raw time ({count})"]
 
 
-def _warnings(rows: Sequence[Row]) -> list[str]:
-    """Each distinct warning once, with the rows it is about."""
+def _warnings(rows: Sequence[Row], names: Sequence[tuple[str, ...]]) -> list[str]:
+    """Each distinct warning once, with the rows it is about by their labels."""
     found: dict[str, list[str]] = {}
-    for row in rows:
+    for row, name in zip(rows, names, strict=True):
         for warning in dict.fromkeys(row.warnings):
-            found.setdefault(safe(warning), []).append(safe(row.id))
-    return [f"{text}: {_some(ids)}" for text, ids in found.items()]
+            found.setdefault(safe(warning), []).append(" ".join(part for part in name if part))
+    return [f"{text} ({_some(labels, len(rows))})" for text, labels in found.items()]
 
 
-def _some(ids: Sequence[str]) -> str:
-    return ids[0] if len(ids) == 1 else f"{ids[0]} and {len(ids) - 1} more"
+def _some(names: Sequence[str], total: int) -> str:
+    if len(names) == total and total > 1:
+        return "all rows"
+    more = f"; {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return "; ".join(names[:_NAMED]) + more

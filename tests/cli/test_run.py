@@ -148,23 +148,6 @@ def test_an_interrupted_run_prints_and_saves_what_is_there(
     assert results.read(stored(project)[0]).interrupted
 
 
-def test_a_row_above_its_limit_is_warned_about(
-    bench: Bench, project: Path, measured: RunResult
-) -> None:
-    def faster(row: Any) -> float | None:
-        return 1.25 if "wal.basic" in row.id else None
-
-    from bench_cli import requirements
-
-    original = requirements.ceiling_share
-    requirements.ceiling_share = faster
-    try:
-        found = bench("run", "-k", "record=64B")
-    finally:
-        requirements.ceiling_share = original
-    assert "above its limit (125%)" in found.out
-
-
 # --- plan and list ---------------------------------------------------------------------------
 
 

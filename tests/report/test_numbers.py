@@ -44,6 +44,11 @@ def test_bytes_per_second_are_decimal_gigabytes_even_where_small() -> None:
     assert (scaled.heading, scaled.cells) == ("GB/s", ["15.8", "0.0162"])
 
 
+def test_a_column_with_a_crawling_rate_has_the_unit_in_each_cell() -> None:
+    scaled = scale.column(METRICS["bytes_per_s"], [15.8e9, 4310.0])
+    assert (scaled.heading, scaled.cells) == ("bytes/s", ["15.8 GB/s", "4.31 kB/s"])
+
+
 def test_slow_bytes_per_second_are_megabytes() -> None:
     assert scale.column(METRICS["bytes_per_s"], [2.5e6]).heading == "MB/s"
 

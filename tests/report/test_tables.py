@@ -134,6 +134,21 @@ def test_columns_go_by_priority_and_foldable_ones_become_a_sentence() -> None:
     assert "111" in shown(10)
 
 
+def test_a_folded_column_names_as_many_labels_as_tell_its_values_apart() -> None:
+    columns = [Column("log", label=True), Column("size", label=True), Column("ns"),
+               Column("survives", 2, fold="survives")]  # fmt: skip
+    same = [
+        Line(("a", "1", "1,234,567", "D1")),
+        Line(("a", "2", "22", "D1")),
+        Line(("b", "1", "3", "D0")),
+    ]
+    lines = [line.text for line in lay_out(Table("T", columns, same), 26)]
+    assert "survives: a D1; b D0." in lines
+    mixed = [Line(("a", "1", "1,234,567", "D1")), Line(("a", "2", "22", "D0"))]
+    lines = [line.text for line in lay_out(Table("T", columns, mixed), 26)]
+    assert "survives: a 1 D1; a 2 D0." in lines
+
+
 def test_narrow_tables_wrap_labels_and_keep_numbers_whole() -> None:
     built = Table("T", [Column("row", label=True), Column("ns")],
                   [Line(("a very long name of a row", "1,234,567,890"))])  # fmt: skip
@@ -143,10 +158,10 @@ def test_narrow_tables_wrap_labels_and_keep_numbers_whole() -> None:
 
 
 def test_a_warning_shared_by_rows_is_said_once() -> None:
-    rows = [make_row(f"wal.append[record={n}B]", warnings=["too short"]) for n in range(3)]
-    text = text_of(*rows)
-    assert text.count("too short") == 1
-    assert "and 2 more" in text
+    rows = [make_row(f"wal.append[record={n}B]", warnings=["too short"]) for n in range(5)]
+    assert text_of(*rows).count("too short (all rows)") == 1
+    rows.append(make_row("wal.append[record=9B]"))
+    assert "! too short (0B; 1B; 2B; 2 more)" in text_of(*rows)
 
 
 def test_loop_overhead_above_five_percent_is_told() -> None:
