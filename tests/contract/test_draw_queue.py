@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
 import time
 from collections import Counter
@@ -294,7 +296,9 @@ def test_a_log_that_fails_behind_memory_replies_is_told_to_the_next(
     pool = backend.open(ENDLESS, seed=3, log=log)
     queue = backend.queue(pool, ack="memory")
     assert queue.request().result(0)[0] == 1  # answered, then the append fails
-    assert isinstance(queue.request().exception(0), LogWriteFailed)  # and again before and after the next
+    assert isinstance(
+        queue.request().exception(0), LogWriteFailed
+    )  # and again before and after the next
     with pytest.raises(LogWriteFailed):
         pool.draw()
     assert queue.request().result(0)[0] == 2
@@ -389,3 +393,37 @@ def test_threads_that_draw_directly_share_ids_and_stock(backend: PoolBackend) ->
     assert sum(left or 0 for left in pool.stock().values()) == 2
     logged = [int.from_bytes(payload[:8], "little") for _, payload in log.records]
     assert logged == sorted(logged)
+
+
+def test_threads_that_draw_large_batches_share_ids_and_stock(backend: PoolBackend) -> None:
+    """Large enough for a compiled twin to give the interpreter lock away."""
+    need(backend, Capability.DRAW_MANY)
+    pool = backend.open([Item("a", 1, 9_000), Item("b", 3, 9_000)], seed=3)
+    ids: list[int] = []
+    counts: Counter[int] = Counter()
+
+    def draw() -> None:
+        for _ in range(3):
+            first_id, indices = pool.draw_many(3_000)
+            ids.extend(range(first_id, first_id + len(indices)))
+            counts.update(indices)
+
+    run_threads(draw, 2)
+    assert sorted(ids) == list(range(1, 18_001))
+    assert counts == {0: 9_000, 1: 9_000}
+
+
+def test_an_answered_request_leaves_nothing_behind(backend: PoolBackend, ack: str) -> None:
+    queue = backend.queue(backend.open([Item("a", 1, 60)], seed=3, log=MemoryLog()), ack=ack)
+    errors: list[type[BaseException]] = []
+
+    def callback(draw_id: int, name: str | None, error: BaseException | None) -> None:
+        if error is not None:
+            errors.append(type(error))
+
+    before = sys.getrefcount(callback)
+    for _ in range(100):
+        queue.submit(callback)
+    gc.collect()  # an error and its traceback refer to each other
+    assert errors == [PoolExhausted] * 40
+    assert sys.getrefcount(callback) == before
