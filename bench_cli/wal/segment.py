@@ -60,6 +60,15 @@ def write_all(fs: FileSystem, fd: int, data: Buffer, offset: int) -> int:
     return calls
 
 
+def uninterrupted(sync: Callable[[], None]) -> None:
+    """A signal is no answer from the device: ask again. Any other error is final."""
+    while True:
+        try:
+            return sync()
+        except InterruptedError:
+            continue
+
+
 class Segment:
     """One segment file, open for writing with ``pwrite``."""
 
@@ -78,11 +87,7 @@ class Segment:
 
     def sync(self, start: int, end: int) -> None:
         """Returns when the bytes ``start..end`` are on the device."""
-        while True:
-            try:
-                return self.fs.sync(self.fd)
-            except InterruptedError:
-                continue
+        uninterrupted(lambda: self.fs.sync(self.fd))
 
     def detach(self) -> None:
         """Give up everything but the descriptor."""
@@ -114,11 +119,7 @@ class MappedSegment(Segment):
         return 0
 
     def sync(self, start: int, end: int) -> None:
-        while True:
-            try:
-                return self._mapping.sync(start, end - start)
-            except InterruptedError:
-                continue
+        uninterrupted(lambda: self._mapping.sync(start, end - start))
 
     def detach(self) -> None:
         if self._mapped:
@@ -219,7 +220,7 @@ class SegmentSet:
         try:
             self.fs.truncate(fd, end)
             self.fs.preallocate(fd, file.header.capacity)
-            self.fs.sync(fd)
+            uninterrupted(lambda: self.fs.sync(fd))
             self.fs.sync_directory(self.directory)
             self._install(self._segment_type(self.fs, fd, path, file.header, file.slot))
         except OSError:
@@ -239,7 +240,7 @@ class SegmentSet:
         try:
             self.fs.preallocate(fd, capacity)
             write_all(self.fs, fd, slots + self.codec.blank_slot, 0)
-            self.fs.sync(fd)
+            uninterrupted(lambda: self.fs.sync(fd))
             self.fs.sync_directory(self.directory)
             return self._segment_type(self.fs, fd, path, header, 0)
         except OSError:
@@ -316,7 +317,7 @@ class SegmentSet:
         """Give the unused rest of the current segment back and sync."""
         self.current.detach()
         self.fs.truncate(self.current.fd, end)
-        self.fs.sync(self.current.fd)
+        uninterrupted(lambda: self.fs.sync(self.current.fd))
 
     def release(self) -> None:
         """Close everything and release the lock."""
