@@ -46,8 +46,11 @@ def _entry(entry: BackendEntry) -> Entry:
     )
     try:
         backend = registry.resolve(entry.name, "native" if native else "python")
+        can = ", ".join(sorted(str(capability) for capability in backend.capabilities))
+        level = backend.durability({}).label()
     except BenchError as error:
         return Entry((entry.name, cores, "", "", entry.origin), error.message, missing=True)
-    can = ", ".join(sorted(str(capability) for capability in backend.capabilities))
-    level = backend.durability({}).label()
+    except Exception as error:  # someone else's package: its fault is a line of the list
+        told = f"cannot be used: {type(error).__name__}: {error}"
+        return Entry((entry.name, cores, "", "", entry.origin), told, missing=True)
     return Entry((entry.name, cores, level, can, entry.origin), entry.summary)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bench_cli import results
+from bench_cli import registry, results
 from bench_cli.cli.running import exit_code
 from bench_cli.errors import ExitCode
 from bench_cli.results import RequirementOutcome, RunResult
@@ -198,6 +198,18 @@ def test_backends_say_what_they_survive_and_can(bench: Bench) -> None:
     assert found.code == 0
     assert "wal.mmap" in found.out
     assert "survives (declared): D1" in found.out
+
+
+def test_a_foreign_backend_that_breaks_is_a_line_of_the_list(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(name: str, core: str | None) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(registry, "resolve", broken)
+    found = bench("backends")
+    assert found.code == 0
+    assert "cannot be used: ZeroDivisionError: division by zero" in found.out
 
 
 def test_the_schema_is_json(bench: Bench) -> None:
