@@ -3,7 +3,7 @@
 Everything is little-endian. Checksums are CRC-32C seeded with the segment's random salt, so that
 bytes of an earlier life of the same blocks never pass as records.
 
-A segment file is named by its number (``00000001.wal``, sorted by name)::
+A segment file is named by its number (``00000001.wal``)::
 
     0          512        1024                                  capacity
     | slot A   | slot B   | frame | frame | ... | zeros ........ |
@@ -142,15 +142,13 @@ def decode_header(slot: bytes) -> SegmentHeader | None:
 def choose_header(
     slots: Sequence[SegmentHeader | None], number: int
 ) -> tuple[int, SegmentHeader] | None:
-    """(index, header) of the slot that counts in the file called ``number``.
-
-    A base numbered one above its name is an emptying that stopped before the rename: complete.
-    A valid slot of any other number is what an emptying left behind, and must not be used: the
-    records that follow were written under the other slot, which is then damaged."""
-    for wanted, must_be_base in ((number + 1, True), (number, False)):
-        for index, header in enumerate(slots):
-            if header and header.number == wanted and (header.base or not must_be_base):
-                return index, header
+    """(index, header) of the slot that counts in the file called ``number``: the rename is what
+    makes an emptying happen. A valid header of any other number is what an emptying left behind
+    (or what one that never happened prepared), and must not be used: the frames that follow were
+    written under the other slot, which is then damaged."""
+    for index, header in enumerate(slots):
+        if header and header.number == number:
+            return index, header
     return None
 
 

@@ -14,7 +14,8 @@ damage of its own:
   while that segment was created. It was never used. With bytes behind it: damage.
 - A base segment with files before it: a crash stopped an emptying of the log before the old files
   were removed. They are ignored.
-- A base numbered one above its file name: a crash stopped an emptying before the rename.
+- A header numbered one above its file name: a crash stopped an emptying before the rename. The old
+  header counts, and with it the whole old log.
 - A segment makes a promise too: the one before was synced before it was created. So a segment
   that ends early, is missing, or has another chain value than the next one names, is damage.
 
@@ -49,7 +50,7 @@ from bench_cli.wal.reader import Reader, Unreadable
 # O_NONBLOCK and O_NOFOLLOW: a FIFO or a link under a segment's name is damage, not a trap.
 READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
 MAX_DAMAGES = 1000  # bounds the report on a file that is damaged everywhere
-_SEGMENT_NAME = re.compile(r"\d{8}\.wal")
+_SEGMENT_NAME = re.compile(r"[0-9]{8,19}\.wal")
 
 
 @dataclass(slots=True)
@@ -71,8 +72,7 @@ class _Gap:
 
 @dataclass(slots=True)
 class SegmentFile:
-    """A file of the log. ``number`` is the segment's, which is above the name's after an
-    interrupted emptying."""
+    """A file of the log; ``slot`` says which of its headers counts."""
 
     path: Path
     number: int
@@ -196,11 +196,12 @@ def recover(
 
 def _segment_files(directory: Path, fs: FileSystem, codec: Codec) -> Iterator[SegmentFile]:
     try:
-        names = sorted(filter(_SEGMENT_NAME.fullmatch, fs.listdir(directory)))
+        names = filter(_SEGMENT_NAME.fullmatch, fs.listdir(directory))
+        numbers = sorted({name: int(name[:-4]) for name in names}.items(), key=lambda item: item[1])
     except FileNotFoundError:
         return
-    for name in names:
-        path, number = directory / name, int(name[:8])
+    for name, number in numbers:
+        path = directory / name
         try:
             with _opened(fs, path) as fd:
                 size = fs.size(fd)
@@ -216,7 +217,7 @@ def _segment_files(directory: Path, fs: FileSystem, codec: Codec) -> Iterator[Se
             yield SegmentFile(path, number, None, 0, size, why)
         else:
             slot, header = chosen
-            yield SegmentFile(path, header.number, header, slot, size)
+            yield SegmentFile(path, number, header, slot, size)
 
 
 def _choose_segments(scan: Scan, files: list[SegmentFile], fs: FileSystem) -> None:

@@ -213,16 +213,13 @@ class SegmentSet:
         as zeros, durably, before anything is appended: no remains can follow a new record."""
         file, end = scan.live[-1], scan.ends[-1]
         assert file.header is not None
-        path = self.directory / segment_name(file.number)
-        if path != file.path:
-            self.fs.rename(file.path, path)
-        fd = self.fs.open(path, os.O_RDWR | os.O_NOFOLLOW)
+        fd = self.fs.open(file.path, os.O_RDWR | os.O_NOFOLLOW)
         try:
             self.fs.truncate(fd, end)
             self.fs.preallocate(fd, file.header.capacity)
             uninterrupted(lambda: self.fs.sync(fd))
             self.fs.sync_directory(self.directory)
-            self._install(self._segment_type(self.fs, fd, path, file.header, file.slot))
+            self._install(self._segment_type(self.fs, fd, file.path, file.header, file.slot))
         except OSError:
             self.fs.close(fd)
             raise
@@ -272,8 +269,8 @@ class SegmentSet:
         """Forget all records, keep the current file. The order is what makes it safe:
 
         1. the header of an empty base segment, numbered one higher, into the unused slot; sync.
-           From here on recovery finds the empty log, before it the whole old one.
-        2. rename to that number, sync of the folder. From here on only the new slot counts.
+           The slot of the file's own number still counts: the whole old log is there.
+        2. rename to the new number, sync of the folder. From here on the log is empty.
         3. remove the older segments; one left by a crash lies before the base and is ignored.
         4. zero the old frames. Their salt is gone, so this is only to tell a clean end from a
            torn one later; it keeps the pages mapped and cached.
