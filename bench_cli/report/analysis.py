@@ -62,7 +62,7 @@ def _names(rows: Sequence[Row]) -> str:
 
 def _speed(ranked: Sequence[Row]) -> Iterator[str]:
     first, *others = ranked
-    rate = scale.count(round(1e9 / first.metrics["ns_per_op"]))
+    rate = scale.count(round(first.metrics["draws_per_s"]))
     factors = [f"{_name(row)} takes {_factor(row, first)} as long" for row in others]
     yield f"Fastest: {_name(first)}, {rate} draws/sec; {', '.join(factors)}."
     for faster, slower in zip(ranked, others, strict=False):

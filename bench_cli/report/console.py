@@ -29,7 +29,7 @@ _STYLES = {
     Tone.BAD: "bold red",
     Tone.WARN: "yellow",
 }
-_BAR_AND_TIMES = 50  # columns of the bar, "1234/1234" and "0:12:34"
+_BAR_AND_TIMES = 46  # columns of the bar, "1234/1234" and "0:12:34"
 _PLAIN_EVERY_NS = 10_000_000_000
 
 

@@ -156,6 +156,8 @@ def _unjudgeable(metric: Metric, base: Row, head: Row, same_python: bool) -> str
     for row, side in ((base, "base"), (head, "head")):
         if metric.id not in row.metrics:
             return f"not counted in {side}"
+        if len(set(row.per_process.get(metric.id, ()))) > 1:
+            return f"differs between the processes of {side}, so it is not exact here"
     if metric.interpreter_bound and not same_python:
         return "counts of different Python versions"
     counted = base.metrics.get(_COUNTED), head.metrics.get(_COUNTED)

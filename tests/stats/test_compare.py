@@ -118,6 +118,14 @@ def test_counts_of_different_passes_are_not_compared() -> None:
     assert "different numbers of operations" in found.rows[0].unjudged[0]
 
 
+def test_a_count_that_differs_between_processes_of_one_run_is_not_judged() -> None:
+    head = counted(allocs_per_op=8.8)
+    head.per_process["allocs_per_op"] = [8.7, 8.8]
+    found = judge(counted(allocs_per_op=8.7, gc_count=0.0), head)
+    assert found.rows[0].exact == []
+    assert "differs between the processes of head" in found.rows[0].unjudged[0]
+
+
 def test_allocation_counts_are_not_compared_between_python_versions() -> None:
     base = make_result(counted(allocs_per_op=1.0, wal_bytes_per_op=16.0))
     head = make_result(counted(allocs_per_op=2.0, wal_bytes_per_op=17.0))
