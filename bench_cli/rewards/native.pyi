@@ -1,10 +1,8 @@
+"""To the type checker the compiled classes are their twins: same methods, same types. They do not
+inherit from them."""
+
 from bench_cli.rewards import pool, queue
 
-class Pool(pool.Pool):
-    """``pool.Pool``, compiled."""
-
-class Queue(queue.Queue):
-    """``queue.Queue``, compiled."""
-
-class Backend(pool.Backend):
-    """``interfaces.PoolBackend``."""
+class Pool(pool.Pool): ...
+class Queue(queue.Queue): ...
+class Backend(pool.Backend): ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import pytest
@@ -79,6 +80,7 @@ payloads = st.one_of(
 @example(kind=RecordKind.DRAW, payload=b"")
 @example(kind=RecordKind.DRAWS, payload=b"\x01" + bytes(7))
 @example(kind=RecordKind.DRAWS, payload=b"\x01" + bytes(7) + b"\x02\0\0\0")
+@example(kind=RecordKind.DRAWS, payload=struct.pack("<Q4I", 1, 1, 1, 0, 0))
 @example(kind=RecordKind.DRAW, payload=b"DRAW 1 a b%20c")
 @example(kind=RecordKind.DRAW, payload=b"DRAW 1 ")
 @example(kind=RecordKind.DRAW, payload="DRAW ¹ a".encode())
@@ -87,7 +89,7 @@ def test_any_payload_is_a_draw_or_a_catalogue_error_in_both_twins(
 ) -> None:
     outcomes = []
     for case in TWINS:
-        pool = case.load().open([Item("a"), Item("b c", 1, 2)], seed=1)
+        pool = case.load().open([Item("a", 1, 1), Item("b c", 1, 2)], seed=1)
         pool.read_as(log_format)
         try:
             pool.replay(1, kind, memoryview(payload))
