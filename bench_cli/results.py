@@ -242,16 +242,28 @@ def _sync_folder(folder: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Find out before anything runs that the result can be stored. Raises OutputError."""
+    """Find out before anything runs that the result can be stored. An earlier result may be
+    replaced, any other file not: it is somebody's work. Raises OutputError."""
     probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         if path.exists() and not path.is_file():
             raise OutputError(f"{path} is not a regular file", remedy="name a file with -o FILE")
+        if path.exists() and not _may_be_replaced(path):
+            raise OutputError(
+                f"{path} exists and is not a result of this tool",
+                remedy="name another file with -o FILE, or remove that one",
+            )
         with probe.open("wb"):
             pass
         probe.unlink()
     except (OSError, ValueError) as error:
         raise _output_error(path, error) from error
+
+
+def _may_be_replaced(path: Path) -> bool:
+    with path.open("rb") as file:
+        start = file.read(200)
+    return not start or (start.lstrip().startswith(b"{") and b'"schema"' in start)
 
 
 def _output_error(path: Path, error: OSError | ValueError) -> OutputError:

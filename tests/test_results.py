@@ -215,9 +215,17 @@ def test_an_unwritable_place_is_found_before_anything_runs(tmp_path: Path) -> No
 
 
 def test_checking_keeps_an_existing_result(tmp_path: Path) -> None:
-    path = stored(tmp_path, "old")
+    path = stored(tmp_path, VALID)
     results.check_writable(path)
-    assert path.read_text() == "old"
+    assert path.read_text() == VALID
+    results.check_writable(stored(tmp_path, ""))
+
+
+def test_a_file_that_is_no_result_is_never_replaced(tmp_path: Path) -> None:
+    path = stored(tmp_path, "# My notes\n")
+    with pytest.raises(OutputError, match="not a result"):
+        results.check_writable(path)
+    assert path.read_text() == "# My notes\n"
 
 
 def test_latest_is_the_newest_result_of_the_folder(tmp_path: Path) -> None:
