@@ -84,6 +84,22 @@ cdef enum:
 frame_setup(1)
 
 
+def crc32c(data, uint32_t seed=0):
+    """CRC-32C of a buffer, extending ``seed``."""
+    cdef Py_buffer view
+    cdef uint32_t value
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    with nogil:
+        value = crc32c_extend(seed, view.buf, view.len)
+    PyBuffer_Release(&view)
+    return value
+
+
+def use_hardware(bint allowed):
+    """Whether checksums may use the processor's instruction (the default). For tests."""
+    frame_setup(allowed)
+
+
 # --- the injected entries of the table -------------------------------------------------------
 
 cdef long injected_write(wal_files *files, iovec *parts, int count, long long offset) noexcept with gil:

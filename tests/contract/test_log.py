@@ -98,6 +98,26 @@ def test_any_buffer_can_be_appended(backend: LogBackend, options: LogOptions, ho
     assert fmt.decode_write(memoryview(payloads[5])) == ("f", 0, b"data")
 
 
+def test_large_records_come_back_as_they_were(
+    backend: LogBackend, options: LogOptions, home: Path
+) -> None:
+    need(backend, Capability.RECOVERY)
+    roomy = LogOptions(options.format, 4 << 20)
+    sizes = [4031, 4032, 4033, *range(65_500, 65_560, 3), 262_144, 1 << 20]
+    payloads = [(b"%d " % size * size)[:size] for size in sizes]
+    log = backend.open(home, roomy)
+    for payload in payloads:
+        log.append(payload)
+    log.append_write("name", 5, payloads[-1])
+    log.append_many(payloads[-2:])
+    log.append(b"small again")
+    log.close()
+    records = read(backend, home, roomy)[1]
+    written = fmt.encode_write("name", 5, payloads[-1])
+    expected = [*payloads, written, *payloads[-2:], b"small again"]
+    assert [payload for _, _, payload in records] == expected
+
+
 @pytest.mark.parametrize("bad", ["text", 5, None])
 def test_what_is_no_buffer_is_refused_and_takes_no_number(
     backend: LogBackend, options: LogOptions, home: Path, bad: object
