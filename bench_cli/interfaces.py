@@ -659,6 +659,8 @@ class Workload(Protocol):
     group: str  # the heading its rows stand under
     parameters: tuple[Parameter, ...]
     requires: frozenset[Capability]
+    synced: bool
+    """Each operation ends with a sync of the log, whatever the row's flush policy."""
 
     def needs(self, params: Mapping[str, Any]) -> Needs: ...
     def ceiling(self, params: Mapping[str, Any], backend: str | None) -> str | None:

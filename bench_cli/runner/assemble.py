@@ -109,16 +109,19 @@ def _noisy(found: Sequence[Mapping[str, Any]], first: Mapping[str, Any]) -> dict
 
 
 def _exact(row: Row, found: Sequence[Mapping[str, Any]]) -> None:
-    """Exact metrics must agree between processes; where they do not, the largest is kept and
-    the row says so. A metric unknown to ``metrics.py`` is a backend's own."""
+    """Exact metrics must agree between processes; where they do not, the largest is kept, the
+    values are kept beside it, and the row says so. A metric unknown to ``metrics.py`` is a
+    backend's own."""
+    differing: list[str] = []
     for name in found[0]["exact"]:
         values = [one["exact"][name] for one in found if name in one["exact"]]
         row.metrics[name] = max(values)
         declared = METRICS.get(name)
         if declared and declared.kind is Kind.EXACT and min(values) != max(values):
-            row.warnings.append(
-                f"{name} differs between processes: {min(values):g} to {max(values):g}"
-            )
+            row.per_process[name] = values
+            differing.append(f"{name} ({min(values):g} to {max(values):g})")
+    if differing:
+        row.warnings.append("not the same in all processes: " + ", ".join(differing))
 
 
 def limit_rows(

@@ -39,7 +39,9 @@ def _nothing() -> None:
     """What a batch without a loop costs: one call."""
 
 
-def _empty_loop(loop: Iterable[Any]) -> Callable[[], None]:
+def empty_loop(loop: Iterable[Any]) -> Callable[[], None]:
+    """The loop of a batch without its operations."""
+
     def run() -> None:
         for _ in loop:
             pass
@@ -57,7 +59,7 @@ def _time_call(run: Callable[[], None], now: Now) -> int:
 def loop_overhead_ns(loop: Iterable[Any] | None, now: Now = time.perf_counter_ns) -> float:
     """What the timed region costs without its operations: the smallest of a few trials, because
     an interrupted trial would subtract too much and flatter the row."""
-    empty = _nothing if loop is None else _empty_loop(loop)
+    empty = _nothing if loop is None else empty_loop(loop)
     return float(min(_time_call(empty, now) for _ in range(OVERHEAD_TRIALS)))
 
 

@@ -10,7 +10,14 @@ from typing import Any
 
 from bench_cli.interfaces import Body, Engines, Setting, Workload
 from bench_cli.runner.counters import Counted, Counters, count_pass, peak_rss_bytes
-from bench_cli.runner.loop import Calibration, Sample, calibrate, loop_overhead_ns, take_sample
+from bench_cli.runner.loop import (
+    Calibration,
+    Sample,
+    calibrate,
+    empty_loop,
+    loop_overhead_ns,
+    take_sample,
+)
 
 SEED = 42
 """The data of every cell is made from this seed, so that exact metrics agree between runs; the
@@ -141,18 +148,22 @@ def _counted(body: Body, result: Measurement) -> None:
         body.verify()
         body.prepare()
         counted = count_pass(body.run)
+        loop = count_pass(empty_loop(body.info.loop)) if body.info.loop is not None else None
         body.verify()
-        result.exact.update(_exact_metrics(counted, body.info.ops))
+        result.exact.update(_exact_metrics(counted, loop, body.info.ops))
         result.exact.update(body.metrics())
     finally:
         body.close()
 
 
-def _exact_metrics(counted: Counted, ops: int) -> dict[str, float]:
+def _exact_metrics(counted: Counted, loop: Counted | None, ops: int) -> dict[str, float]:
+    """Per operation; what the empty ``loop`` allocates is not the operation's."""
     found: dict[str, float] = {"exact_ops": ops}
     if counted.allocations is not None and counted.allocated is not None:
-        found["allocs_per_op"] = counted.allocations / ops
-        found["alloc_bytes_per_op"] = counted.allocated / ops
+        calls = (loop.allocations or 0) if loop else 0
+        size = (loop.allocated or 0) if loop else 0
+        found["allocs_per_op"] = max(0, counted.allocations - calls) / ops
+        found["alloc_bytes_per_op"] = max(0, counted.allocated - size) / ops
     if counted.written is not None:
         found["written_bytes_per_op"] = counted.written[0] / ops
         found["write_calls_per_op"] = counted.written[1] / ops

@@ -167,6 +167,8 @@ def _durability(cell: Cell, settings: RunSettings) -> Durability | None:
         return None
     backend = registry.resolve(cell.backend, cell.core, allow_code=settings.allow_code)
     own = backend.durability(cell.params)
+    if registry.workload_of(cell.workload).synced and Capability.SYNC in backend.capabilities:
+        own = replace(own, level="D3", window=None)
     name = cell.params.get("wal")
     if not name or name == "none":
         return own

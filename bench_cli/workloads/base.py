@@ -72,6 +72,7 @@ class Declared:
     requires: frozenset[Capability] = frozenset()
     needs_of: Callable[[Mapping[str, Any]], Needs] = field(default=no_needs)
     ceiling_of: Callable[[Mapping[str, Any], str | None], str | None] = field(default=no_ceiling)
+    synced: bool = False
 
     def needs(self, params: Mapping[str, Any]) -> Needs:
         return self.needs_of(params)

@@ -111,7 +111,8 @@ class AppendBody(LogBody):
         self.payload = random_bytes(record, setting.seed)
         self.payloads = [self.payload] * self.batch
         self.laps = laps(max(1, ops // self.batch))
-        self.info = BodyInfo(len(self.laps) * self.batch, payload=record, loop=self.laps)
+        kept = record if Capability.RECOVERY in self.backend.capabilities else 0
+        self.info = BodyInfo(len(self.laps) * self.batch, payload=kept, loop=self.laps)
 
     def prepare(self) -> None:
         self.empty()
@@ -283,7 +284,7 @@ def _append_ceiling(params: Mapping[str, Any], backend: str | None) -> str | Non
 
 
 def _copy_and_checksum(record: int) -> str:
-    copy = f"limits.memcpy[ring=4MiB,size={record}]"
+    copy = f"limits.memcpy[ring=16MiB,size={record}]"
     return f"max(limits.call, {copy}, limits.checksum[size={record},streams=three])"
 
 
@@ -328,7 +329,7 @@ WORKLOADS = (
     Declared("wal.sync", "wal", "WAL operations", "make the appended bytes durable", SyncBody,
              (size("after", 16, "bytes appended before each sync", most=16 * MIB), _FORMAT,
               _SEGMENT),
-             frozenset({Capability.SYNC}), _log_needs, _sync_ceiling),
+             frozenset({Capability.SYNC}), _log_needs, _sync_ceiling, synced=True),
     Declared("wal.sustained", "wal", "WAL sustained", "append without a pause, with rotation",
              SustainedBody,
              (size("record", 32 * KIB, "payload bytes of one record", most=32 * MIB),

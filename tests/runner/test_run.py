@@ -177,7 +177,8 @@ def test_an_exact_metric_that_differs_between_processes_is_a_warning(run: Any) -
 
     row = run(make_plan([cell("a")], seed=1), runner)[0].results[0]
     assert row.metrics["allocs_per_op"] == 2
-    assert row.warnings == ["allocs_per_op differs between processes: 1 to 2"]
+    assert row.warnings == ["not the same in all processes: allocs_per_op (1 to 2)"]
+    assert row.per_process["allocs_per_op"] == [1.0, 2.0, 1.0]
 
 
 def test_scratch_that_cannot_be_made_is_one_error_with_a_remedy(tmp_path: Path) -> None:
