@@ -18,6 +18,7 @@ from bench_cli.workloads.base import (
     choice,
     count,
     expect,
+    no_ceiling,
     random_bytes,
     size,
 )
@@ -394,12 +395,11 @@ def _cache(
     help: str,
     make: Any,
     *parameters: Parameter,
-    ceiling: Callable[[Mapping[str, Any], str | None], str | None] | None = None,
+    ceiling: Callable[[Mapping[str, Any], str | None], str | None] = no_ceiling,
     requires: frozenset[Capability] = frozenset(),
 ) -> Declared:
-    extra = {"ceiling_of": ceiling} if ceiling else {}
     return Declared(f"cache.{name}", "cache", f"Cache: {group}", help, make, parameters, requires,
-                    _needs, **extra)  # fmt: skip
+                    _needs, ceiling)  # fmt: skip
 
 
 def _size(default: int = PIECE) -> Parameter:
