@@ -11,7 +11,8 @@ damage of its own:
 - A frame that does not check and nothing valid behind it: a write was torn. The bytes are dropped.
   Damage to the very last durable frame looks the same, so the bytes are called ambiguous too.
 - A header that does not check, with nothing written behind it, in the last file: the crash came
-  while that segment was created. It was never used. With bytes behind it: damage.
+  while that segment was created. It was never used. With bytes behind it: damage. That it exists
+  is a promise all the same: the segment before it was synced first.
 - A base segment with files before it: a crash stopped an emptying of the log before the old files
   were removed. They are ignored.
 - A header numbered one above its file name: a crash stopped an emptying before the rename. The old
@@ -91,6 +92,7 @@ class Scan:
     apply: Apply | None
     live: list[SegmentFile] = field(default_factory=list)
     leftover: list[SegmentFile] = field(default_factory=list)
+    unborn: SegmentFile | None = None  # the leftover that was being created
     ends: list[int] = field(default_factory=list)  # logical ends, one per live segment
     first: int = 0
     next: int = 1
@@ -101,6 +103,7 @@ class Scan:
     later: int = 0  # valid records behind a gap
     position: int = DATA_START  # end of the last valid frame of the segment
     why: str = ""  # what stands at ``position`` instead of a frame
+    tail: int = 0  # bytes behind ``position`` in the last segment
     dropped: int = 0
     bytes_read: int = 0
     gaps: list[_Gap] = field(default_factory=list)
@@ -184,6 +187,8 @@ def recover(
         elif last:
             scan.damage(Damage(str(segment.path), 0, segment.size, scan.why))
         previous = segment
+    if scan.unborn is not None:
+        _check_unborn(scan, scan.unborn, previous)
     for gap in scan.gaps:
         if gap.first <= scan.promised:
             scan.damage(gap.damage())
@@ -232,7 +237,8 @@ def _choose_segments(scan: Scan, files: list[SegmentFile], fs: FileSystem) -> No
             reader = Reader(fs, fd, min(last.size, MAX_SEGMENT))
             reader.at(0, DATA_START)
             if reader.skip_zeros(DATA_START) >= reader.limit:
-                scan.leftover.append(scan.live.pop())
+                scan.unborn = scan.live.pop()
+                scan.leftover.append(scan.unborn)
                 scan.dropped = reader.data_end
 
 
@@ -281,6 +287,18 @@ def _check_link(scan: Scan, header: SegmentHeader, path: Path, previous: Segment
         scan.damage(Damage(str(path), 0, SLOT, reason, header.first_sequence))
 
 
+def _check_unborn(scan: Scan, unborn: SegmentFile, previous: SegmentFile | None) -> None:
+    """What a segment that was never used tells of the one before it: all of it was synced."""
+    expected = previous.number + 1 if previous else 1
+    if unborn.number != expected:
+        missing = unborn.path.with_name(segment_name(expected))
+        scan.damage(Damage(str(missing), 0, 0, "the segment is missing", scan.next))
+    elif previous and scan.tail:
+        path = str(previous.path)
+        scan.damage(Damage(path, scan.position, scan.tail, scan.why, scan.next))
+    scan.promised = max(scan.promised, scan.next - 1)
+
+
 def _read_segment(
     scan: Scan,
     segment: SegmentFile,
@@ -301,6 +319,7 @@ def _read_segment(
     scan.ends.append(end)
     scan.bytes_read += limit
     if last:
+        scan.tail = max(0, reader.data_end - scan.position)
         start = scan.gaps[0].offset if scan.gaps else scan.position
         scan.dropped += max(0, reader.data_end - start)
 
