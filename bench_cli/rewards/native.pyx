@@ -205,7 +205,7 @@ cdef class Pool:
         if count < 1:
             raise ValueError(f"count must be positive, not {count}")
         cdef uint64_t wanted = min(count, UINT64_MAX)
-        cdef array drawn = clone(INDICES, min(wanted, MAX_BATCH), False)
+        cdef array drawn = clone(INDICES, min(wanted, <uint64_t>MAX_BATCH), False)
         cdef uint64_t done = 0
         cdef uint32_t room
         self._enter()
@@ -216,7 +216,7 @@ cdef class Pool:
             if self._closed or self.ledger.total == 0:
                 self._refuse()
             while done < wanted and self.ledger.total:
-                room = min(wanted - done, MAX_BATCH)
+                room = min(wanted - done, <uint64_t>MAX_BATCH)
                 if <uint64_t>len(drawn) < done + room:
                     resize(drawn, done + room)
                 done += self._draw_batch(drawn.data.as_uints + done, room)
