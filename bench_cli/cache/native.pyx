@@ -15,11 +15,11 @@ append to the log, and only then change memory, which can no longer fail.
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
-from cpython.tuple cimport PyTuple_SET_ITEM
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from bench_cli.cache.blocks cimport *
@@ -42,19 +42,27 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    /* A DirtyBlock (a tuple with names) without going through its constructor. */
-    static PyObject *new_named_tuple(PyTypeObject *type, Py_ssize_t length) {
-        return type->tp_alloc(type, length);
+    /* A DirtyBlock (a tuple with names) without going through its constructor, and not made known
+     * to the collector: a name and two numbers are in no cycle. */
+    static PyObject *new_dirty_block(PyTypeObject *type, PyObject *name, long long number,
+                                     long long generation) {
+        PyTupleObject *entry = PyObject_GC_NewVar(PyTupleObject, type, 3);
+        if (!entry) return NULL;
+        entry->ob_item[0] = Py_NewRef(name);
+        entry->ob_item[1] = PyLong_FromLongLong(number);
+        entry->ob_item[2] = PyLong_FromLongLong(generation);
+        if (entry->ob_item[1] && entry->ob_item[2]) return (PyObject *)entry;
+        Py_DECREF(entry);
+        return NULL;
     }
     """
-    object new_named_tuple(PyTypeObject *type, Py_ssize_t length)
+    object new_dirty_block(PyTypeObject *type, PyObject *name, long long number, long long generation)
 
-DEF MAX_OFFSET = 0x7FFFFFFFFFFFFFFF
-DEF WRITE_KIND = 2  # RecordKind.WRITE
-
-# From here on a copy takes longer than giving the interpreter lock away and getting it back.
-DEF LARGE = 64 << 10
-DEF FEW = 64
+cdef enum:
+    WRITE_KIND = 2  # RecordKind.WRITE
+    # From here on a copy takes longer than giving the interpreter lock away and getting it back.
+    LARGE = 64 << 10
+    FEW = 64  # dirty blocks that are listed without memory from the allocator
 
 cdef PyTypeObject *dirty_block_type = <PyTypeObject *>DirtyBlock
 
@@ -87,7 +95,7 @@ cdef inline int64_t whole(value) except? -1:
 
 
 cdef inline int check_range(offset, int64_t start, int64_t length) except -1:
-    if start < 0 or length < 0 or start > MAX_OFFSET - length:
+    if start < 0 or length < 0 or start > INT64_MAX - length:
         rules.check_range(offset, length)
     return 0
 
@@ -427,8 +435,16 @@ cdef list list_dirty(list files):
     cdef Py_ssize_t count = 0
     for file in files:
         count = note_dirty(file, marks, count)
+    cdef Py_ssize_t at
     try:
-        return [dirty_block(&marks[i]) for i in range(count)]
+        entries = PyList_New(count)
+        for at in range(count):
+            entry = new_dirty_block(
+                dirty_block_type, marks[at].name, marks[at].number, marks[at].generation
+            )
+            Py_INCREF(entry)
+            PyList_SET_ITEM(entries, at, entry)
+        return entries
     finally:
         if marks != few:
             PyMem_RawFree(marks)
@@ -450,19 +466,6 @@ cdef Py_ssize_t note_dirty(File file, dirty_mark *marks, Py_ssize_t count) noexc
                 count += 1
                 left -= 1
     return count
-
-
-cdef inline dirty_block(dirty_mark *mark):
-    entry = new_named_tuple(dirty_block_type, 3)
-    set_item(entry, 0, <object>mark.name)
-    set_item(entry, 1, mark.number)
-    set_item(entry, 2, mark.generation)
-    return entry
-
-
-cdef inline void set_item(entry, Py_ssize_t at, value):
-    Py_INCREF(value)
-    PyTuple_SET_ITEM(entry, at, value)
 
 
 class Backend:

@@ -22,8 +22,8 @@ cdef class Shelves:
         self.block_size = options.block_size
         self.shift = options.block_size.bit_length() - 1
         self.chunk_shift = options.chunk_size.bit_length() - 1 - self.shift
-        self.max_size = min(options.max_size, MAX_OFFSET)
-        self.max_pending = min(options.max_pending, MAX_OFFSET)
+        self.max_size = min(options.max_size, INT64_MAX)
+        self.max_pending = min(options.max_pending, INT64_MAX)
         self.wait_ns = options.wait_ns
         self.kept = options.pool_bytes // options.block_size
         self.pool.block_size = self.block_size
@@ -48,6 +48,7 @@ cdef class Shelves:
 
     # --- turns -------------------------------------------------------------------------------
 
+    @cython.final
     cdef int enter(self) except -1:
         """Every operation: refuse when closed, wait while a checkpoint needs the cache at rest."""
         while self.gated:
@@ -56,11 +57,13 @@ cdef class Shelves:
             self.wait_turn()
         return 0
 
+    @cython.final
     cdef int check_open(self) except -1:
         if self.closed:
             raise rules.closed()
         return 0
 
+    @cython.final
     cdef int wait_turn(self) except -1:
         cdef uint64_t epoch = self.turns.epoch
         self.waiters += 1
@@ -69,14 +72,17 @@ cdef class Shelves:
         self.waiters -= 1
         return 0
 
+    @cython.final
     cdef inline void turn(self) noexcept:
         if self.waiters:
             turnstile_turn(&self.turns)
 
+    @cython.final
     cdef inline File lookup(self, name):
         cdef PyObject *found = PyDict_GetItemWithError(self.files, name)
         return None if found == NULL else <File>found
 
+    @cython.final
     cdef inline File settled(self, name):
         """The file with nobody at work on it, None if there is none. It stays so until the
         interpreter lock is given away."""
@@ -89,23 +95,27 @@ cdef class Shelves:
                 return file
             self.wait_turn()
 
+    @cython.final
     cdef File existing(self, name):
         cdef File file = self.settled(name)
         if file is None:
             raise rules.not_cached(name)
         return file
 
+    @cython.final
     cdef void hold(self, block_table *table) noexcept:
         if not table.busy:
             table.busy = 1
             self.busy_files += 1
 
+    @cython.final
     cdef void release(self, block_table *table) noexcept:
         if table.busy:
             table.busy = 0
             self.busy_files -= 1
             self.turn()
 
+    @cython.final
     cdef File make_file(self, name):
         """An entry that holds the name, but is no file for others until ``publish``."""
         cdef File file = File.__new__(File)
@@ -117,6 +127,7 @@ cdef class Shelves:
         self.files[name] = file
         return file
 
+    @cython.final
     cdef int publish(self, File file, int64_t end) except -1:
         if end > file.table.size:
             file.table.size = end
@@ -126,6 +137,7 @@ cdef class Shelves:
             self.in_order = None
         return 0
 
+    @cython.final
     cdef list sorted_files(self):
         cdef File file
         if self.in_order is None:
@@ -139,6 +151,7 @@ cdef class Shelves:
 
     # --- books ---------------------------------------------------------------------------------
 
+    @cython.final
     cdef void touch_range(self, block_table *table, int64_t offset, int64_t length) noexcept:
         cdef int64_t number
         cdef block *b
@@ -148,6 +161,7 @@ cdef class Shelves:
                 if b:
                     touch(&self.ring, b)
 
+    @cython.final
     cdef void drop(self, block *b) noexcept:
         use_unlink(b)
         if b.dirty:
@@ -169,6 +183,7 @@ cdef class Shelves:
             self.drop(b)
             b = last_block(table)
 
+    @cython.final
     cdef void set_clean(self, block *b) noexcept:
         table_set_dirty(b, 0)
         self.dirty -= 1
@@ -176,6 +191,7 @@ cdef class Shelves:
         self.clean_bytes += b.capacity
         clean_insert(b)
 
+    @cython.final
     cdef int evict_oldest(self, block_table *mine) noexcept:
         """1 when a block went; 0 when there is none to go; -1 when all that could go belong to
         files at work. The file ``mine`` is held by the caller, its pinned blocks stay."""
@@ -193,6 +209,7 @@ cdef class Shelves:
 
     # --- the log -------------------------------------------------------------------------------
 
+    @cython.final
     cdef log_call(self, append, arguments):
         """The log takes one call at a time; the caller holds its file."""
         while self.log_busy:

@@ -52,6 +52,7 @@ cdef class Store(Shelves):
         finally:
             PyBuffer_Release(&view)
 
+    @cython.final
     cdef inline int write_bytes(
         self, name, offset, unsigned char *data, int64_t length, source
     ) except -1:
@@ -66,6 +67,7 @@ cdef class Store(Shelves):
 
     # --- the usual case: into a block that is dirty already, no room and no buffer needed
 
+    @cython.final
     cdef inline block *in_place(self, block_table *table, int64_t offset, int64_t length) noexcept:
         cdef block *b
         if table.busy:
@@ -75,6 +77,7 @@ cdef class Store(Shelves):
             return b
         return NULL
 
+    @cython.final
     cdef inline bint write_in_place(
         self, File file, int64_t offset, unsigned char *data, int64_t length
     ) except -1:
@@ -102,6 +105,7 @@ cdef class Store(Shelves):
             self.release(&file.table)
         return True
 
+    @cython.final
     cdef inline void written(
         self, block *b, uint32_t start, int64_t length, int64_t generation
     ) noexcept:
@@ -112,6 +116,7 @@ cdef class Store(Shelves):
         if end > b.table.size:
             b.table.size = end
 
+    @cython.final
     cdef inline int64_t next_generation(
         self, File file, int64_t offset, unsigned char *data, int64_t length
     ) except -1:
@@ -135,6 +140,7 @@ cdef class Store(Shelves):
 
     # --- every case
 
+    @cython.final
     cdef int store_with_room(
         self, name, int64_t offset, unsigned char *data, int64_t length, source, bint filling
     ) except -1:
@@ -160,11 +166,13 @@ cdef class Store(Shelves):
             self.room_waiters -= 1
             self.waited_ns += self.clock.now_ns() - began
 
+    @cython.final
     cdef int wake(self) except -1:
         if self.room_waiters:
             self.waiter.wake()
         return 0
 
+    @cython.final
     cdef int store(
         self, name, int64_t offset, unsigned char *data, int64_t length, source, bint filling
     ) except -1:
@@ -201,6 +209,7 @@ cdef class Store(Shelves):
                 PyMem_RawFree(pieces)
         return 0
 
+    @cython.final
     cdef void cut_up(
         self, block_table *table, piece *pieces, int64_t offset, int64_t length
     ) noexcept:
@@ -219,6 +228,7 @@ cdef class Store(Shelves):
             length -= p.end - p.start
             p += 1
 
+    @cython.final
     cdef bint store_pieces(
         self, File file, piece *pieces, Py_ssize_t count, int64_t offset, unsigned char *data,
         int64_t length, source, bint filling,
@@ -250,6 +260,7 @@ cdef class Store(Shelves):
         self.publish(file, offset + length)
         return True
 
+    @cython.final
     cdef int64_t log_write(
         self, File file, int64_t offset, unsigned char *data, int64_t length, source
     ) except -1:
@@ -261,6 +272,7 @@ cdef class Store(Shelves):
             source = memoryview(source).cast("B")
         return self.log_call(self.log.append_write, (file.name, offset, source))
 
+    @cython.final
     cdef bint make_room(
         self, block_table *table, piece *pieces, Py_ssize_t count, bint filling,
         int64_t *growth, int64_t *pending,
@@ -296,6 +308,7 @@ cdef class Store(Shelves):
                 pieces[i].target.pinned = 0
         return evicted > 0
 
+    @cython.final
     cdef int prepare(
         self, block_table *table, piece *pieces, Py_ssize_t count, int64_t before
     ) except -1:
@@ -328,6 +341,7 @@ cdef class Store(Shelves):
             pool_trim(&self.pool, max(0, left) // self.block_size)
         return 0
 
+    @cython.final
     cdef unsigned char *make_buffer(self, uint32_t capacity) except NULL:
         cdef unsigned char *buffer = pool_take(&self.pool, capacity)
         if buffer == NULL and capacity < self.block_size:
@@ -339,6 +353,7 @@ cdef class Store(Shelves):
             raise MemoryError(f"no memory for a block buffer of {capacity} bytes")
         return buffer
 
+    @cython.final
     cdef void give_up(self, block_table *table, piece *pieces, Py_ssize_t count) noexcept:
         cdef Py_ssize_t i
         for i in range(count):
@@ -349,6 +364,7 @@ cdef class Store(Shelves):
                 free_block(pieces[i].made)
                 release_slot(table, pieces[i].number)
 
+    @cython.final
     cdef void link(self, block_table *table, piece *p, int64_t generation, bint filling) noexcept:
         """Put the block of a piece into every list, with its buffer; its bytes come next."""
         if p.made:
@@ -365,6 +381,7 @@ cdef class Store(Shelves):
             self.dirty += 1
             table_set_dirty(p.target, 1)
 
+    @cython.final
     cdef void link_new(self, block_table *table, piece *p, bint filling) noexcept:
         cdef block *b = p.made
         p.target = b
@@ -377,6 +394,7 @@ cdef class Store(Shelves):
             self.clean_bytes += p.capacity
             clean_insert(b)
 
+    @cython.final
     cdef void link_buffer(self, piece *p) noexcept:
         cdef block *b = p.target
         memcpy(p.buffer, b.buffer, b.capacity)

@@ -47,6 +47,7 @@ cdef class Vectored(Store):
         if batch.error is not None:
             raise batch.error
 
+    @cython.final
     cdef Py_ssize_t plan_writes(self, Batch batch, Py_ssize_t start) except -1:
         """The end of the run that begins at ``start``: requests into blocks that are dirty, with
         long enough buffers."""
@@ -65,6 +66,7 @@ cdef class Vectored(Store):
             at += 1
         return at
 
+    @cython.final
     cdef int run_writes(self, Batch batch, Py_ssize_t start, Py_ssize_t end) except -1:
         cdef Py_ssize_t at, done
         cdef request *item
@@ -106,6 +108,7 @@ cdef class Vectored(Store):
             raise batch.error
         return below
 
+    @cython.final
     cdef Py_ssize_t plan_reads(self, Batch batch, Py_ssize_t start) except -1:
         """The end of the run that begins at ``start``: requests for known files."""
         cdef Py_ssize_t at = start
@@ -118,6 +121,7 @@ cdef class Vectored(Store):
             at += 1
         return at
 
+    @cython.final
     cdef int64_t run_reads(self, Batch batch, Py_ssize_t start, Py_ssize_t end) except -1:
         cdef int64_t below = 0
         cdef Py_ssize_t at
@@ -137,6 +141,7 @@ cdef class Vectored(Store):
             below += max(0, min(item.length, item.table.size - item.offset))
         return below
 
+    @cython.final
     cdef int64_t read(self, name, int64_t offset, int64_t length, unsigned char *out) except -1:
         cdef File file = self.existing(name)
         cdef int64_t below = file.table.size - offset
