@@ -177,13 +177,14 @@ class SyncBody(FileBody):
 class MsyncBody(FileBody):
     """A store of ``size`` bytes into a mapped, preallocated file and msync of its page."""
 
-    SPAN = 1 * MIB
+    PAGES = 256
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self._data = random_bytes(int(setting.params["size"]), setting.seed)
-        os.posix_fallocate(self._fd, 0, self.SPAN)
-        self._map = mmap.mmap(self._fd, self.SPAN)
+        span = max(self.PAGES * mmap.PAGESIZE, -(-len(self._data) // mmap.PAGESIZE) * mmap.PAGESIZE)
+        os.posix_fallocate(self._fd, 0, span)
+        self._map = mmap.mmap(self._fd, span)
         self.info = BodyInfo(SYNCS, payload=len(self._data))
 
     def run(self) -> None:

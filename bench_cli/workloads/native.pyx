@@ -122,8 +122,10 @@ def write_and_sync(int fd, const unsigned char[::1] data, uint64_t count):
 
 
 def store_and_msync(unsigned char[::1] mapping, const unsigned char[::1] data, uint64_t count):
-    """``count`` times a store into a shared mapping and msync(MS_SYNC) of its page."""
+    """``count`` times a store into a shared mapping and msync(MS_SYNC) of its pages."""
     cdef int error
+    if data.shape[0] > mapping.shape[0]:
+        raise ValueError(f"a store of {data.shape[0]} bytes in a mapping of {mapping.shape[0]}")
     with nogil:
         error = limit_msync(<char *>&mapping[0], mapping.shape[0], <const char *>&data[0],
                             data.shape[0], count)

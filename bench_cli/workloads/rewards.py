@@ -211,6 +211,7 @@ class QueuedBody(PoolBody):
     def verify(self) -> None:
         if self.failure is not None:
             raise VerificationFailed(f"a queued draw failed: {self.failure}")
+        self.pool.sync()  # with ack "memory" the last reply comes before its record
         super().verify()
 
     def close(self) -> None:
