@@ -20,7 +20,9 @@ from bench_cli.interfaces import Backend, Workload
 
 CORES = ("native", "python")
 ENTRY_POINTS = "bench_cli.backends"
-NATIVE_MODULES = ("bench_cli.wal.native", "bench_cli.rewards.native", "bench_cli.workloads.native")
+NATIVE_MODULES = tuple(
+    f"bench_cli.{room}.native" for room in ("wal", "rewards", "cache", "workloads", "runner")
+)
 NATIVE_REMEDY = (
     "install a C compiler (gcc or clang) and the Python headers, then `make install` again "
     "(or `pip install --force-reinstall .`); `--core python` runs the Python twins"

@@ -35,7 +35,7 @@ from bench_cli.scenario_yaml import Spot, Tree
 from bench_cli.units import rough_size, shorten
 
 MAX_PROBLEMS = 100
-QUICK = PlanSettings(processes=2, samples=2, min_sample_ns=20_000_000)
+QUICK = PlanSettings(processes=1, samples=3, min_sample_ns=20_000_000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -294,7 +294,7 @@ def test_a_bad_override_is_a_mistake(
 
 def test_quick_never_asks_for_more_than_the_file(load_text: Load) -> None:
     plan = load_text(MATRIX, quick=True)[0].cells[0].plan
-    assert (plan.processes, plan.samples, plan.min_sample_ns) == (2, 2, 20_000_000)
+    assert (plan.processes, plan.samples, plan.min_sample_ns) == (1, 3, 20_000_000)
     assert quick(PlanSettings(1, 1, 1000)) == PlanSettings(1, 1, 1000)
 
 
