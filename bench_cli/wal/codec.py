@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-import numpy as np
-
 from bench_cli.interfaces import Buffer
 from bench_cli.wal import format as binary
 from bench_cli.wal import text
@@ -79,17 +77,26 @@ class BinaryCodec:
         return Frame(offset, size, sequence, count, lag, kind, payloads, crc)
 
     def candidates(self, reader: Reader, offset: int, low: int, high: int) -> Iterator[int]:
-        """8 bytes into a frame stands its sequence, the only field known beforehand; numpy
-        compares a chunk of them at once."""
+        """8 bytes into a frame stands its sequence, the only field known beforehand."""
         offset += 8
         while (offset := reader.skip_zeros(offset) & ~7) + FRAME_HEADER <= reader.limit:
             chunk = reader.at(offset, CHUNK + FRAME_HEADER - 8)
-            words = np.frombuffer(chunk, "<u8", len(chunk) // 8)
-            heads, sequences = words[:-2], words[1:-1]
-            fits = (sequences >= low) & (sequences <= high) & (heads != 0)
-            for index in np.flatnonzero(fits).tolist():
+            for index in plausible(chunk, low, high):
                 yield offset + 8 * index
-            offset += 8 * len(heads)
+            offset += 8 * (len(chunk) // 8 - 2)
+
+
+def plausible(chunk: memoryview, low: int, high: int) -> list[int]:
+    """The 8-byte words of ``chunk`` (but the last two) that could begin a frame. All at once, by
+    numpy; it is imported here because only a damaged log needs it, and its threads make every
+    system call of a process dearer."""
+    import numpy as np
+
+    words = np.frombuffer(chunk, "<u8", len(chunk) // 8)
+    heads, sequences = words[:-2], words[1:-1]
+    fits = (sequences >= low) & (sequences <= high) & (heads != 0)
+    found: list[int] = np.flatnonzero(fits).tolist()
+    return found
 
 
 class TextCodec:

@@ -36,7 +36,6 @@ cdef class NativeLog:
     cdef int storage, text
     cdef int state  # 0: usable; anything else is looked at off the fast path
     cdef int failed  # errno of the first failure
-    cdef void *idle  # a lock, held while a thread works without the interpreter lock
 
     # Append one record whose payload is `head` followed by `data`. The interpreter lock must be
     # held. Raises the typed errors. `sequence` receives the record's number.

@@ -11,12 +11,6 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
-from cpython.pythread cimport (
-    PyThread_acquire_lock,
-    PyThread_allocate_lock,
-    PyThread_free_lock,
-    PyThread_release_lock,
-)
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -58,6 +52,9 @@ cdef extern from "textline.h" nogil:
     uint8_t *text_begin(uint8_t *to, const frame_fields *f)
     uint8_t *text_escape(uint8_t *to, const uint8_t *source, size_t length)
     uint32_t text_seal(uint8_t *line, uint8_t *end, uint32_t seed)
+
+cdef extern from "<unistd.h>" nogil:
+    int usleep(unsigned int microseconds)
 
 cdef extern from "files.h" nogil:
     long FILES_RAISED
@@ -161,11 +158,6 @@ class NativeSegment(MappedSegment):
 # --- the log ---------------------------------------------------------------------------------
 
 cdef class NativeLog:
-    def __cinit__(self):
-        self.idle = PyThread_allocate_lock()
-        if self.idle == NULL:
-            raise MemoryError
-
     def __init__(self, options, segments=None, scan=None):
         check_options(options)
         self.format = options.format
@@ -191,8 +183,6 @@ cdef class NativeLog:
     def __dealloc__(self):
         drop_mapping(self)
         PyMem_RawFree(self.scratch)
-        if self.idle != NULL:
-            PyThread_free_lock(self.idle)
 
     # --- records -----------------------------------------------------------------------------
 

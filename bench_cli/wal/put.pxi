@@ -18,22 +18,21 @@ cdef int enter(NativeLog self) except -1:
 
 
 cdef int wait_for_work(NativeLog self) except -1:
+    """Sleeping, not a lock: two threads at once are against the contract, so the wait may be
+    slow, while a lock would cost every write of the only thread."""
     while self.state & BUSY:
         with nogil:
-            PyThread_acquire_lock(self.idle, 1)
-            PyThread_release_lock(self.idle)
+            usleep(50)
     return 0
 
 
 cdef inline void begin_work(NativeLog self) noexcept:
     """From here on the interpreter lock may be given up: other threads must wait."""
     self.state |= BUSY
-    PyThread_acquire_lock(self.idle, 1)
 
 
 cdef inline void end_work(NativeLog self) noexcept:
     self.state &= ~BUSY
-    PyThread_release_lock(self.idle)
 
 
 cdef object fail(NativeLog self, error):
