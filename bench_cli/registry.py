@@ -81,7 +81,7 @@ def native_missing() -> str | None:
     for module in NATIVE_MODULES:
         try:
             importlib.import_module(module)
-        except ImportError as error:
+        except (ImportError, ValueError) as error:  # ValueError: built against another version
             return f"the compiled twin {module} is not built ({error})"
     return None
 
