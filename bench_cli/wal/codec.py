@@ -1,4 +1,5 @@
-"""The two formats behind one face: how the log writes them and how recovery finds them again."""
+"""The formats behind one face: how the log writes them and how recovery finds them again. Another
+format is another class here (and its frames in ``put.pxi``)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ damage of its own:
 - A segment makes a promise too: the one before was synced before it was created. So a segment
   that ends early, is missing, or has another chain value than the next one names, is damage.
 
-Records are delivered up to the first gap and never beyond it.
+Records are delivered up to the first gap and never beyond it. A repair would start from ``Scan``,
+which knows every gap and what is whole behind it.
 """
 
 from __future__ import annotations

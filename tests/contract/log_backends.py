@@ -54,6 +54,15 @@ def need(backend: LogBackend, *capabilities: Capability) -> None:
             pytest.skip(f"{backend.name} does not declare {capability}")
 
 
+OURS = ("wal.none", "wal.basic", "wal.mmap")
+
+
+def need_ours(backend: LogBackend) -> None:
+    """For what the interface leaves open and our own logs settle in one way."""
+    if backend.name not in OURS:
+        pytest.skip("the interface leaves this open")
+
+
 def small(
     format: str = "binary", segment_size: int = SEGMENT, file_system: FileSystem | None = None
 ) -> LogOptions:

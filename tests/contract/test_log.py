@@ -15,12 +15,14 @@ from bench_cli.wal import format as fmt
 from tests.contract.log_backends import (
     BACKENDS,
     FORMATS,
+    OURS,
     SEGMENT,
     crashed,
     fill,
     label,
     load,
     need,
+    need_ours,
     read,
     scratch,
     small,
@@ -64,7 +66,7 @@ def test_sequence_numbers_start_at_one_and_have_no_gaps(
     log = backend.open(home, options)
     assert [log.append(b"x") for _ in range(3)] == [1, 2, 3]
     assert log.append_many([b"a", b"b", b"c"]) == 6
-    assert log.append_remove("name") == 7
+    assert log.append(b"") == 7
     assert log.stats().last_sequence == 7
     assert log.stats().appends == 7
     log.close()
@@ -91,11 +93,9 @@ def test_any_buffer_can_be_appended(backend: LogBackend, options: LogOptions, ho
     log.append(bytearray(b"array"))
     log.append(memoryview(b"0123456789")[2:5])
     log.append_many([b"one", bytearray(b"two"), memoryview(b"three")])
-    log.append_write("f", 0, memoryview(bytearray(b"data")))
     log.close()
     payloads = [record[2] for record in read(backend, home, options)[1]]
-    assert payloads[:5] == [b"array", b"234", b"one", b"two", b"three"]
-    assert fmt.decode_write(memoryview(payloads[5])) == ("f", 0, b"data")
+    assert payloads == [b"array", b"234", b"one", b"two", b"three"]
 
 
 def test_large_records_come_back_as_they_were(
@@ -108,13 +108,11 @@ def test_large_records_come_back_as_they_were(
     log = backend.open(home, roomy)
     for payload in payloads:
         log.append(payload)
-    log.append_write("name", 5, payloads[-1])
     log.append_many(payloads[-2:])
     log.append(b"small again")
     log.close()
     records = read(backend, home, roomy)[1]
-    written = fmt.encode_write("name", 5, payloads[-1])
-    expected = [*payloads, written, *payloads[-2:], b"small again"]
+    expected = [*payloads, *payloads[-2:], b"small again"]
     assert [payload for _, _, payload in records] == expected
 
 
@@ -122,6 +120,7 @@ def test_large_records_come_back_as_they_were(
 def test_what_is_no_buffer_is_refused_and_takes_no_number(
     backend: LogBackend, options: LogOptions, home: Path, bad: object
 ) -> None:
+    need_ours(backend)
     log = backend.open(home, options)
     with pytest.raises(TypeError):
         log.append(bad)  # type: ignore[arg-type]
@@ -133,6 +132,7 @@ def test_what_is_no_buffer_is_refused_and_takes_no_number(
 def test_a_kind_outside_the_byte_is_refused(
     backend: LogBackend, options: LogOptions, home: Path, kind: int
 ) -> None:
+    need_ours(backend)
     log = backend.open(home, options)
     with pytest.raises(ValueError, match="kind"):
         log.append(b"x", kind)
@@ -155,7 +155,7 @@ def test_an_empty_batch_is_a_value_error(
 def test_a_batch_holds_at_most_65535_records(
     backend: LogBackend, options: LogOptions, home: Path
 ) -> None:
-    need(backend, Capability.BATCH)
+    need_ours(backend)
     log = backend.open(home, LogOptions(options.format, 1 << 20))
     with pytest.raises(RecordTooLarge) as refused:
         log.append_many([b""] * 65_536)
@@ -168,6 +168,8 @@ def test_a_batch_is_recovered_whole_or_not_at_all(
     backend: LogBackend, options: LogOptions, home: Path
 ) -> None:
     need(backend, Capability.BATCH, Capability.RECOVERY)
+    if backend.durability({}).integrity != "I1":
+        pytest.skip(f"{backend.name} does not promise a consistent prefix")
     log = backend.open(home, options)
     log.append(b"before")
     start = log.stats().file_size
@@ -194,7 +196,7 @@ def test_file_records_carry_names_of_every_kind(
     names = ["plain", "with space", "ünï/\n\t", "\udcff\udc80", "", "n" * 1000]
     log = backend.open(home, options)
     for name in names:
-        log.append_write(name, 1 << 40, b"\xa9data")
+        log.append_write(name, 1 << 40, bytearray(b"\xa9data"))
         log.append_remove(name)
         log.append_truncate(name, 12345)
         log.append_uploaded(name, 7, 9)
@@ -210,10 +212,27 @@ def test_file_records_carry_names_of_every_kind(
         assert fmt.decode_uploaded(uploaded) == (name, 7, 9)
 
 
+@pytest.mark.parametrize("size", [4000, 65_540, 300_000])
+def test_a_large_write_record_comes_back_as_it_was(
+    backend: LogBackend, options: LogOptions, home: Path, size: int
+) -> None:
+    need(backend, Capability.FILE_RECORDS, Capability.RECOVERY)
+    roomy = LogOptions(options.format, 4 << 20)
+    data = (b"%d " % size * size)[:size]
+    log = backend.open(home, roomy)
+    log.append_write("name", 5, data)
+    log.append(b"next")
+    log.close()
+    write, following = read(backend, home, roomy)[1]
+    assert fmt.decode_write(memoryview(write[2])) == ("name", 5, data)
+    assert following == (2, 1, b"next")
+
+
 @pytest.mark.parametrize("value", [-1, 1 << 63])
 def test_offsets_and_sizes_outside_63_bits_are_value_errors(
     backend: LogBackend, options: LogOptions, home: Path, value: int
 ) -> None:
+    need(backend, Capability.FILE_RECORDS)
     log = backend.open(home, options)
     with pytest.raises(ValueError):
         log.append_write("f", value, b"")
@@ -298,7 +317,8 @@ def test_an_unclosed_log_goes_on_after_its_last_record(
     killed = crashed(home)
     log.close()
     log = backend.open(killed, options)
-    assert log.stats().durable_sequence == 700
+    if backend.name in OURS:
+        assert log.stats().durable_sequence == 700  # opening syncs what it found
     assert log.append(b"next") == 701
     log.close()
     assert [payload for _, _, payload in read(backend, killed, options)[1]] == [*payloads, b"next"]
@@ -362,7 +382,8 @@ def test_reset_forgets_the_records_and_keeps_the_numbers(
         last = log.stats().last_sequence
         log.reset()
         found, records = read(backend, crashed(home), options)
-        assert (records, found.tail, found.last_sequence) == ([], "clean", last)
+        assert (records, found.tail) == ([], "clean")
+        assert found.last_sequence in (0, last)
         assert log.stats().segments == 1
         assert log.append(b"after") == last + 1
         assert read(backend, crashed(home), options)[1] == [(last + 1, 1, b"after")]
@@ -382,7 +403,6 @@ def test_close_is_idempotent_and_ends_all_use(
     for use in (
         lambda: log.append(b"y"),
         lambda: log.append_many([b"y"]),
-        lambda: log.append_write("f", 0, b""),
         log.sync,
         log.reset,
     ):
@@ -400,7 +420,7 @@ def test_the_counters_say_what_happened(
     log.append(bytes(12))
     after = log.stats()
     assert after.bytes == after.file_size - start.file_size
-    if options.format == "binary":
+    if backend.name in OURS and options.format == "binary":
         assert after.bytes == 40  # 24 header, 12 payload, 4 checksum
     log.append_many([b"x"] * 100)
     stats = log.stats()
@@ -409,7 +429,7 @@ def test_the_counters_say_what_happened(
         assert stats.writes == 2
     if backend.name == "wal.mmap":
         assert stats.writes == 0
-    assert stats.allocated >= SEGMENT
+    assert stats.allocated >= (SEGMENT if backend.name in OURS else stats.file_size)
     log.close()
 
 
@@ -429,6 +449,7 @@ def test_a_log_of_the_other_format_is_not_taken_for_an_empty_one(
 def test_options_out_of_range_are_value_errors(
     backend: LogBackend, home: Path, wrong: LogOptions
 ) -> None:
+    need_ours(backend)
     with pytest.raises(ValueError):
         backend.open(home, wrong)
     assert not home.exists()
