@@ -558,9 +558,10 @@ class CacheBackend(Backend, Protocol):
         waiter: Waiter | None = None,
     ) -> tuple[BlockCache, WriteAheadLog, Recovery]:
         """The cache as it was acknowledged, from the last checkpoint and the log, and that log
-        opened for appending. Clean blocks are kept as far as the limits allow. Raises CacheFull
-        when the dirty blocks alone are beyond the limits (the log is untouched), and what opening
-        the log raises."""
+        opened for appending. ``block_size`` must be that of the run which wrote the log. Clean
+        blocks are kept as far as the limits allow. Raises CacheFull when the dirty blocks alone
+        are beyond the limits (the log is untouched), LogCorrupt for a damaged snapshot, and what
+        opening the log raises."""
 
     def store(self, kind: str, directory: Path) -> BlockStore:
         """A block store to upload to: "memory", or "directory" (files below ``directory``)."""

@@ -362,7 +362,8 @@ cdef class Cache(Vectored):
         try:
             self.log.sync()
             covered = self.log.stats().last_sequence
-            write_snapshot(self.file_system, self.directory, covered, self.saved_files())
+            files = self.saved_files()
+            write_snapshot(self.file_system, self.directory, self.block_size, covered, files)
             self.log.reset()
         finally:
             self.resume()

@@ -488,7 +488,8 @@ class Cache:
                 raise Unsupported("a checkpoint needs a log and the directory it lies in")
             self._log.sync()
             covered = self._log.stats().last_sequence
-            write_snapshot(self._file_system, self._directory, covered, self._saved_files())
+            files = self._saved_files()
+            write_snapshot(self._file_system, self._directory, self._block_size, covered, files)
             self._log.reset()
 
     def _saved_files(self) -> Iterator[SavedFile]:

@@ -118,8 +118,9 @@ def recover(
     directory: Path,
     options: LogOptions,
 ) -> tuple[C, WriteAheadLog, Recovery]:
-    """``empty`` makes an empty cache over a log. Clean blocks are kept if they fit below the
-    limits; if not, all are dropped while replaying, and only then is CacheFull final."""
+    """``empty`` makes an empty cache over a log, with the block size of the run that wrote it.
+    Clean blocks are kept if they fit below the limits; if not, all are dropped while replaying,
+    and only then is CacheFull final."""
     try:
         cache, covered, recovery = _replay(empty, block_size, backend, directory, options, False)
     except CacheFull:
@@ -149,7 +150,8 @@ def _replay(
     cache = empty(cast(WriteAheadLog, log))
     try:
         replay = Replay(cache, log, block_size, lean=lean)
-        replay.covered = read_snapshot(options.file_system or SYSTEM, directory, replay.file)
+        files = options.file_system or SYSTEM
+        replay.covered = read_snapshot(files, directory, block_size, replay.file)
         recovery = backend.recover(directory, options, replay.record)
     except BaseException:
         cache.close()

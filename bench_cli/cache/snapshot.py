@@ -2,7 +2,7 @@
 
 Little-endian, one checksum over everything before it::
 
-    | magic 8 | version u32 | covered u64 | file | file | ... | 0xFFFFFFFF | crc32c u32 |
+    | magic 8 | version u32 | block size u32 | covered u64 | file | ... | 0xFFFFFFFF | crc32c u32 |
 
     file:   | name length u32 | name | size u64 | block | block | ... | 0xFFFFFFFFFFFFFFFF |
     block:  | number u64 | generation u64 | extents u32 | extent | ... |
@@ -10,6 +10,7 @@ Little-endian, one checksum over everything before it::
 
 ``covered`` is the log's last sequence number when the snapshot was taken. Recovery skips the
 records up to it, so a crash between the rename and the emptying of the log replays nothing twice.
+Block numbers mean nothing without the block size, so a cache with another one is refused.
 The file is written aside, synced and renamed: it is whole or it is the one before.
 """
 
@@ -30,7 +31,7 @@ NAME = "cache.snapshot"
 _TEMPORARY = "cache.snapshot.new"
 _MAGIC = b"BENCHCSN"
 _VERSION = 1
-_HEAD = struct.Struct("<8sIQ")
+_HEAD = struct.Struct("<8sIIQ")
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 _BLOCK = struct.Struct("<QQI")
@@ -56,14 +57,18 @@ class SavedFile:
 
 
 def write_snapshot(
-    file_system: FileSystem, directory: Path, covered: int, files: Iterable[SavedFile]
+    file_system: FileSystem,
+    directory: Path,
+    block_size: int,
+    covered: int,
+    files: Iterable[SavedFile],
 ) -> None:
     """Durable when it returns. Raises OSError, and then the snapshot before is untouched."""
     temporary = directory / _TEMPORARY
     fd = file_system.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     try:
         offset = crc = 0
-        for part in _encode(covered, files):
+        for part in _encode(block_size, covered, files):
             crc = extend(crc, part)
             offset = _write_all(file_system, fd, part, offset)
         _write_all(file_system, fd, _U32.pack(crc), offset)
@@ -74,8 +79,8 @@ def write_snapshot(
     file_system.sync_directory(directory)
 
 
-def _encode(covered: int, files: Iterable[SavedFile]) -> Iterator[bytes]:
-    yield _HEAD.pack(_MAGIC, _VERSION, covered)
+def _encode(block_size: int, covered: int, files: Iterable[SavedFile]) -> Iterator[bytes]:
+    yield _HEAD.pack(_MAGIC, _VERSION, block_size, covered)
     for file in files:
         name = file.name.encode("utf-8", "surrogateescape")
         yield _U32.pack(len(name)) + name + _U64.pack(file.size)
@@ -142,11 +147,15 @@ class _Reader:
 
 
 def read_snapshot(
-    file_system: FileSystem, directory: Path, visit: Callable[[SavedFile], None]
+    file_system: FileSystem,
+    directory: Path,
+    block_size: int,
+    visit: Callable[[SavedFile], None],
 ) -> int:
     """Hand each file of the snapshot to ``visit``, its blocks to be used up during the call, and
     return the sequence number it covers; 0 when there is none. The checksum is looked at first,
-    over the whole file: nothing of a damaged one is visited. Raises LogCorrupt or OSError."""
+    over the whole file: nothing of a damaged one is visited. Raises LogCorrupt, ValueError for
+    another block size, or OSError."""
     path = directory / NAME
     try:
         fd = file_system.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -155,17 +164,19 @@ def read_snapshot(
     try:
         _check(_Reader(file_system, fd, path))
         reader = _Reader(file_system, fd, path)
-        covered: int = _HEAD.unpack(reader.take(_HEAD.size))[2]
+        written_with, covered = _HEAD.unpack(reader.take(_HEAD.size))[2:]
+        if written_with != block_size:
+            raise ValueError(f"{path} holds blocks of {written_with} bytes, not {block_size}")
         while (length := reader.number(_U32)) != _NO_FILE:
             name = reader.take(length).decode("utf-8", "surrogateescape")
             visit(SavedFile(name, reader.number(_U64), _read_blocks(reader)))
-        return covered
+        return int(covered)
     finally:
         file_system.close(fd)
 
 
 def _check(reader: _Reader) -> None:
-    magic, version, _ = _HEAD.unpack(reader.take(_HEAD.size))
+    magic, version, _, _ = _HEAD.unpack(reader.take(_HEAD.size))
     if magic != _MAGIC or version != _VERSION:
         raise reader.damage(f"not a snapshot of version {_VERSION}")
     left = reader.left - _U32.size

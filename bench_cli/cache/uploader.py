@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bench_cli.errors import FileNotCached, StoreError
@@ -52,32 +53,36 @@ class UploadFailed(StoreError):
 
 
 class _Gate:
-    """Uploads of a file run side by side; a removal or truncation runs alone."""
+    """One upload of a block at a time: of two, the older copy could reach the store last. A
+    removal or truncation has the file for itself."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._uploading: dict[str, int] = {}
+        self._uploading: set[tuple[str, int]] = set()
         self._closed: set[str] = set()
 
-    def enter(self, name: str) -> None:
+    @contextmanager
+    def upload(self, name: str, block: int) -> Iterator[None]:
         with self._changed:
-            self._changed.wait_for(lambda: name not in self._closed)
-            self._uploading[name] = self._uploading.get(name, 0) + 1
+            self._changed.wait_for(
+                lambda: name not in self._closed and (name, block) not in self._uploading
+            )
+            self._uploading.add((name, block))
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._uploading.discard((name, block))
+                self._changed.notify_all()
 
-    def leave(self, name: str) -> None:
-        with self._changed:
-            self._uploading[name] -= 1
-            if not self._uploading[name]:
-                del self._uploading[name]
-            self._changed.notify_all()
-
-    def alone(self, name: str, work: Callable[[], None]) -> None:
+    @contextmanager
+    def alone(self, name: str) -> Iterator[None]:
         with self._changed:
             self._changed.wait_for(lambda: name not in self._closed)
             self._closed.add(name)
-            self._changed.wait_for(lambda: name not in self._uploading)
+            self._changed.wait_for(lambda: all(busy != name for busy, _ in self._uploading))
         try:
-            work()
+            yield
         finally:
             with self._changed:
                 self._closed.discard(name)
@@ -85,7 +90,8 @@ class _Gate:
 
 
 class Uploader:
-    """``attempts`` bounds the puts of one block. ``sleep`` takes nanoseconds."""
+    """All uploads to a store go through one of these. ``attempts`` bounds the puts of one block,
+    ``sleep`` takes nanoseconds."""
 
     def __init__(
         self,
@@ -173,24 +179,18 @@ class Uploader:
 
     def remove(self, name: str) -> None:
         """Remove a file from the cache and the store, with no upload in between."""
-
-        def work() -> None:
+        with self._gate.alone(name):
             self._cache.remove(name)
             self._store.delete(name)
-
-        self._gate.alone(name, work)
 
     def truncate(self, name: str, size: int) -> None:
         """Truncate a file in the cache and the store, with no upload in between."""
         boundary, length = divmod(size, self._block_size)
-
-        def work() -> None:
+        with self._gate.alone(name):
             self._cache.truncate(name, size)
             for block in list(self._store.blocks(name)):
                 if block >= boundary:
                     self._store.cut(name, block, length if block == boundary else 0)
-
-        self._gate.alone(name, work)
 
     def _upload(self, dirty: DirtyBlock) -> UploadReport:
         pause, attempt = FIRST_PAUSE_NS, 1
@@ -208,16 +208,14 @@ class Uploader:
 
     def _attempt(self, dirty: DirtyBlock) -> bool:
         """Is the block clean now?"""
-        self._gate.enter(dirty.name)
-        try:
-            generation, extents = self._cache.read_block(dirty.name, dirty.block)
+        with self._gate.upload(dirty.name, dirty.block):
+            try:
+                generation, extents = self._cache.read_block(dirty.name, dirty.block)
+            except FileNotCached:
+                return False  # removed, or uploaded and evicted, since it was listed
             self._store.put(dirty.name, dirty.block, extents)
             self._verify(dirty, extents)
             return self._cache.mark_uploaded(dirty.name, dirty.block, generation)
-        except FileNotCached:
-            return False  # removed, or uploaded and evicted, since it was listed
-        finally:
-            self._gate.leave(dirty.name)
 
     def _verify(self, dirty: DirtyBlock, extents: list[tuple[int, bytes]]) -> None:
         stored = memoryview(self._store.get(dirty.name, dirty.block) or b"")

@@ -159,6 +159,9 @@ class CacheMachine(RuleBasedStateMachine):
         )
 
     @rule(name=NAMES, offset=OFFSETS, length=LENGTHS, vectored=st.booleans())
+    def write_once(self, name: str, offset: int, length: int, vectored: bool) -> None:
+        self.write(name, offset, length, vectored)
+
     def write(self, name: str, offset: int, length: int, vectored: bool) -> None:
         data = self.fresh_bytes(length)[:length]
         request = (name, offset, data)
@@ -168,6 +171,23 @@ class CacheMachine(RuleBasedStateMachine):
         if outcome == "returned" and length:
             self.model.setdefault(name, Model()).write(offset, data)
 
+    @rule(
+        name=NAMES,
+        offsets=st.lists(OFFSETS, min_size=1, max_size=6),
+        length=st.sampled_from([1, 10, BLOCK, 2 * BLOCK]),
+    )
+    def write_here_and_there(self, name: str, offsets: list[int], length: int) -> None:
+        for offset in offsets:
+            self.write(name, offset, length, False)
+
+    @precondition(lambda self: self.model)
+    @rule()
+    def upload_everything(self) -> None:
+        for name, block, generation in self.both("dirty_blocks")[1]:
+            self.store.put(name, block, self.both("read_block", name, block)[1][1])
+            assert self.both("mark_uploaded", name, block, generation)[1] is True
+
+    @precondition(lambda self: self.model)
     @rule(name=NAMES, size=st.integers(0, SPAN))
     def truncate(self, name: str, size: int) -> None:
         outcome, _ = self.both("truncate", name, size)
@@ -179,6 +199,7 @@ class CacheMachine(RuleBasedStateMachine):
                 if block >= boundary:
                     self.store.cut(name, block, length if block == boundary else 0)
 
+    @precondition(lambda self: self.model)
     @rule(name=NAMES)
     def remove(self, name: str) -> None:
         outcome, _ = self.both("remove", name)
@@ -186,6 +207,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.model.pop(name, None)
         self.store.delete(name)
 
+    @precondition(lambda self: self.model)
     @rule(data=st.data())
     def upload(self, data: st.DataObject) -> None:
         _, dirty = self.both("dirty_blocks")
@@ -196,6 +218,7 @@ class CacheMachine(RuleBasedStateMachine):
             self.store.put(name, block, extents)
             assert self.both("mark_uploaded", name, block, generation) == ("returned", True)
 
+    @precondition(lambda self: self.model)
     @rule(data=st.data(), back=st.integers(1, 3))
     def mark_with_an_old_generation(self, data: st.DataObject, back: int) -> None:
         _, dirty = self.both("dirty_blocks")
@@ -203,6 +226,7 @@ class CacheMachine(RuleBasedStateMachine):
             name, block, generation = data.draw(st.sampled_from(dirty))
             assert self.both("mark_uploaded", name, block, generation - back)[1] is False
 
+    @precondition(lambda self: self.model)
     @rule(name=NAMES, data=st.data())
     def fill(self, name: str, data: st.DataObject) -> None:
         blocks = list(self.store.blocks(name))
@@ -211,10 +235,12 @@ class CacheMachine(RuleBasedStateMachine):
             stored = self.store.get(name, block)
             self.both("fill", name, block * self.block, stored)
 
+    @precondition(lambda self: self.model)
     @rule()
     def evict_one(self) -> None:
         self.both("evict_one")
 
+    @precondition(lambda self: self.model)
     @rule()
     def evict_all_and_trim(self) -> None:
         self.both("evict_all")
@@ -253,10 +279,12 @@ class CacheMachine(RuleBasedStateMachine):
                     together[offset + start : offset + start + len(data)] = data
             assert together == model.data
 
+    @precondition(lambda self: self.model)
     @rule()
     def checkpoint(self) -> None:
         self.both("checkpoint")
 
+    @precondition(lambda self: self.model)
     @rule()
     def crash_and_recover(self) -> None:
         _, before = self.both("dirty_blocks")
@@ -277,6 +305,9 @@ class CacheMachine(RuleBasedStateMachine):
         assert not options.max_size or stats.allocated <= options.max_size
         assert not options.max_pending or stats.pending <= options.max_pending
         assert 0 <= stats.pending <= stats.allocated
+        for name, size in files:
+            for block in range(-(-size // self.block)):
+                self.both("read_block", name, block)
         python, native = (twin.log.records for twin in self.twins)
         assert python == native
 
@@ -290,8 +321,8 @@ def test_any_sequence_of_operations_keeps_every_byte() -> None:
     run_state_machine_as_test(
         CacheMachine,
         settings=settings(
-            max_examples=120,
-            stateful_step_count=40,
+            max_examples=150,
+            stateful_step_count=50,
             deadline=None,
             derandomize=True,
             suppress_health_check=list(HealthCheck),
