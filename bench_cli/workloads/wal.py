@@ -107,11 +107,12 @@ class AppendBody(LogBody):
         super().__init__(setting)
         record = int(setting.params["record"])
         self.batch = int(setting.params["batch"])
-        ops = batch_ops(record, setting.core)
+        # a log that keeps nothing has no volume: its row is about the call alone
+        kept = record if Capability.RECOVERY in self.backend.capabilities else 0
+        ops = batch_ops(kept, setting.core)
         self.payload = random_bytes(record, setting.seed)
         self.payloads = [self.payload] * self.batch
         self.laps = laps(max(1, ops // self.batch))
-        kept = record if Capability.RECOVERY in self.backend.capabilities else 0
         self.info = BodyInfo(len(self.laps) * self.batch, payload=kept, loop=self.laps)
 
     def prepare(self) -> None:
