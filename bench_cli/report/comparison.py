@@ -13,8 +13,9 @@ from bench_cli.report.layout import INDENT, lay_out
 from bench_cli.report.model import Column, Line, Styled, Table, Tone
 from bench_cli.report.text import safe, wrap
 from bench_cli.results import RunResult
-from bench_cli.stats.compare import Comparison, Missing, RowComparison, Verdict
+from bench_cli.stats.compare import Comparison, Missing, RowComparison
 from bench_cli.stats.interval import Change
+from bench_cli.stats.verdict import Verdict
 
 _VERDICTS = {
     ExitCode.OK: "no regression",

@@ -10,23 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from bench_cli.errors import ExitCode
 from bench_cli.metrics import METRICS, Direction, Kind, Metric
 from bench_cli.results import Row, RunResult
 from bench_cli.stats.interval import Change, change
+from bench_cli.stats.verdict import Verdict
 
 _ROUNDING = 1e-9  # per-operation counts are quotients; this much is arithmetic, not a change
 _COUNTED = "exact_ops"
 _INTERPRETER = "python"
 _TIMING = ("ns_per_op",)
-
-
-class Verdict(StrEnum):
-    REGRESSED = "regressed"
-    IMPROVED = "improved"
-    SAME = "same"
 
 
 @dataclass(frozen=True, slots=True)

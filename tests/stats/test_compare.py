@@ -6,7 +6,8 @@ import pytest
 
 from bench_cli.errors import ExitCode
 from bench_cli.results import Row, RunResult
-from bench_cli.stats.compare import Comparison, Verdict, compare
+from bench_cli.stats.compare import Comparison, compare
+from bench_cli.stats.verdict import Verdict
 from tests.report.rows import make_result, make_row
 
 ID = "wal.append[record=1B]"

@@ -1,0 +1,80 @@
+"""Which cells get how many pairs next: screen all, confirm suspects, narrow what is undecided.
+
+How many pairs a stage has is settled before it begins; nothing looks at significance in order to
+stop, so that more time never means more false alarms.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from bench_cli.stats.verdict import (
+    CONFIRM_PAIRS,
+    MOST_PAIRS,
+    SCREEN_PAIRS,
+    Trial,
+    Verdict,
+    judge,
+)
+
+SCREEN, CONFIRM, EXTRA = "screen", "confirm", "extra"
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """``pairs`` more pairs of one cell, to be added to its trial's list of that name."""
+
+    cell: int
+    pairs: int
+    purpose: str
+
+
+def stages(
+    trials: Sequence[Trial], *, pairs: int = SCREEN_PAIRS, gates: bool = True, extend: bool = False
+) -> Iterator[list[Due]]:
+    """Yields stages that are not empty; the caller runs each and adds its log-ratios to the
+    trials before asking for the next. ``gates``: whether suspects are confirmed. ``extend``:
+    whether undecided cells get more pairs, up to ``MOST_PAIRS``."""
+    everything = range(len(trials))
+    yield from _stage(trials, everything, pairs, SCREEN)
+    if not gates:
+        return
+    suspects = [n for n in everything if trials[n].screen and trials[n].suspect()]
+    yield from _stage(trials, suspects, CONFIRM_PAIRS, CONFIRM)
+    if not extend:
+        return
+    quiet = _undecided(trials, lambda trial: not trial.direction)
+    yield from _stage(trials, quiet, MOST_PAIRS - CONFIRM_PAIRS - pairs, SCREEN)
+    late = [n for n in quiet if trials[n].suspect()]
+    yield from _stage(trials, late, CONFIRM_PAIRS, CONFIRM)
+    left = _undecided(trials, lambda trial: len(trial.pairs) < MOST_PAIRS)
+    due = [Due(number, MOST_PAIRS - len(trials[number].pairs), EXTRA) for number in left]
+    if due:
+        yield due
+
+
+def _stage(
+    trials: Sequence[Trial], chosen: Sequence[int], pairs: int, purpose: str
+) -> Iterator[list[Due]]:
+    due = [Due(number, pairs, purpose) for number in chosen if not trials[number].over]
+    if due and pairs > 0:
+        yield due
+
+
+def _undecided(trials: Sequence[Trial], wanted: Callable[[Trial], bool]) -> list[int]:
+    known = [n for n, trial in enumerate(trials) if trial.pairs]
+    judged = zip(known, judge([trials[n] for n in known]), strict=True)
+    undecided = [n for n, found in judged if found.verdict is Verdict.UNDECIDED]
+    return [n for n in undecided if not trials[n].over and wanted(trials[n])]
+
+
+def balanced_order(pairs: int, rng: random.Random) -> list[bool]:
+    """For each pair whether base runs first: in blocks of ABBA or BAAB, so that a drift hits both
+    sides alike and nobody can align with the order."""
+    order: list[bool] = []
+    while len(order) < pairs:
+        first = rng.random() < 0.5
+        order += [first, not first]
+    return order[:pairs]

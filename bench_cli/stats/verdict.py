@@ -1,0 +1,271 @@
+"""Did it get slower? The rule, as pure functions of log-ratios.
+
+Base and head run as pairs of fresh processes, one right after the other, in balanced order (AB as
+often as BA). Each pair gives one log-ratio; processes, not samples, are the independent values.
+Under "no change" a log-ratio is symmetric about zero whatever the noise looks like, which is all
+that Wilcoxon's signed-rank test and its Hodges-Lehmann estimate ask for (Hollander & Wolfe,
+Nonparametric Statistical Methods, 3.1-3.3). Both come from the same Walsh averages, and a few
+disturbed processes cannot move them far.
+
+Two stages, because correcting for all cells at once would spend the alarm budget on cells where
+nothing happens: every cell is *screened*; only suspects get fresh pairs, and are judged on these
+alone with Holm's correction over the suspects. However many cells are screened, the chance that
+any unchanged one is called regressed stays below ``CONFIRM_LEVEL``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+SCREEN_PAIRS = 12
+CONFIRM_PAIRS = 24
+MOST_PAIRS = 48
+SCREEN_LEVEL = 0.05
+"""Two-sided, uncorrected."""
+SUSPECT_SHARE = 0.5
+"""A suspect's estimate is beyond this share of the smallest effect that matters."""
+CONFIRM_LEVEL = 0.01
+"""Over all suspects together, each one-sided in the direction it was suspected of."""
+SAME_LEVEL = 0.0025
+"""One-sided, of the upper bound that must lie below the limit. Strict, because a cell may be
+looked at up to four times while pairs are added."""
+_SHOWN_LEVEL = 0.025  # one-sided, of the interval that is printed: 95 % in all
+_POWER = 0.8  # a change is "detectable" when it would be found this often
+_NORMAL = NormalDist()
+
+
+class Verdict(StrEnum):
+    """In the order in which rows are shown."""
+
+    REGRESSED = "regressed"
+    IMPROVED = "improved"
+    UNDECIDED = "undecided"
+    SAME = "same"
+
+
+# --- the signed-rank distribution ------------------------------------------------------------
+
+
+@cache
+def signed_rank_cdf(pairs: int) -> Floats:
+    """P(W <= w) for w = 0 .. n(n+1)/2: each rank 1..n is positive with probability 1/2."""
+    chances = np.zeros(pairs * (pairs + 1) // 2 + 1)
+    chances[0] = 1.0
+    for rank in range(1, pairs + 1):
+        shifted = np.zeros_like(chances)
+        shifted[rank:] = chances[:-rank]
+        chances = (chances + shifted) / 2
+    return np.cumsum(chances)
+
+
+@cache
+def _cut(pairs: int, level: float) -> int:
+    """How many Walsh averages lie outside the interval at each end; -1 when so few pairs cannot
+    reach ``level`` even with their whole range."""
+    return int(np.searchsorted(signed_rank_cdf(pairs), level, side="right")) - 1
+
+
+@cache
+def _upper_triangle(pairs: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    rows, columns = np.triu_indices(pairs)
+    return rows, columns
+
+
+# --- evidence --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What log-ratios say; a positive one means worse. ``walsh``: the averages of all pairs of
+    them, sorted."""
+
+    pairs: int
+    walsh: Floats
+
+    @property
+    def estimate(self) -> float:
+        """Hodges-Lehmann's: the median of the Walsh averages."""
+        middle = len(self.walsh) // 2
+        if len(self.walsh) % 2:
+            return float(self.walsh[middle])
+        return float(self.walsh[middle - 1] + self.walsh[middle]) / 2
+
+    def p_worse(self) -> float:
+        """One-sided: how likely at least so many positive ranks are without a change. Zeros count
+        as half a rank, rounded towards "no change"."""
+        above = len(self.walsh) - int(np.searchsorted(self.walsh, 0.0, side="right"))
+        below = int(np.searchsorted(self.walsh, 0.0, side="left"))
+        rank_sum = (len(self.walsh) + above - below) // 2
+        return 1.0 - float(signed_rank_cdf(self.pairs)[rank_sum - 1]) if rank_sum else 1.0
+
+    def p_better(self) -> float:
+        return self.mirrored().p_worse()
+
+    def mirrored(self) -> Evidence:
+        return Evidence(self.pairs, -self.walsh[::-1])
+
+    def bounds(self, level: float) -> tuple[float, float]:
+        """The interval that misses the truth with at most ``level`` at each end; infinite where
+        the pairs are too few for that."""
+        cut = _cut(self.pairs, level)
+        if cut < 0:
+            return -math.inf, math.inf
+        return float(self.walsh[cut]), float(self.walsh[len(self.walsh) - 1 - cut])
+
+    def deviation(self) -> float:
+        """Standard deviation of the estimate, from the width of the widest interval up to 95 %."""
+        cut = max(0, _cut(self.pairs, _SHOWN_LEVEL))
+        outside = float(signed_rank_cdf(self.pairs)[cut])
+        width = float(self.walsh[len(self.walsh) - 1 - cut] - self.walsh[cut])
+        if outside >= 0.5:  # a single pair says nothing about spread
+            return math.inf
+        return width / 2 / -_NORMAL.inv_cdf(outside)
+
+
+def weigh(ratios: Sequence[float]) -> Evidence:
+    """At least one log-ratio."""
+    values = np.asarray(ratios, dtype=np.float64)
+    rows, columns = _upper_triangle(len(values))
+    return Evidence(len(values), np.sort((values[rows] + values[columns]) / 2))
+
+
+def log_ratios(
+    base: Sequence[float], head: Sequence[float], *, higher_is_better: bool = False
+) -> list[float]:
+    """One per pair, positive where head is worse. Both sides hold the pairs in the same order;
+    values are positive."""
+    sign = -1.0 if higher_is_better else 1.0
+    return [sign * math.log(h / b) for b, h in zip(base, head, strict=True)]
+
+
+# --- judging ---------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Trial:
+    """The log-ratios of one cell. ``limit``: the smallest change that matters, as a fraction.
+    ``confirm`` holds only pairs that ran after the cell had become a suspect, in the number that
+    was fixed then; ``extra`` pairs narrow the interval and confirm nothing. ``direction``: +1
+    suspected worse, -1 suspected better, 0 no suspect."""
+
+    limit: float
+    screen: list[float] = field(default_factory=list)
+    confirm: list[float] = field(default_factory=list)
+    extra: list[float] = field(default_factory=list)
+    direction: int = 0
+    over: bool = False
+    """No further pair of this cell can run: one of its sides failed."""
+
+    @property
+    def pairs(self) -> list[float]:
+        return [*self.screen, *self.confirm, *self.extra]
+
+    def suspect(self) -> bool:
+        """Look at the screened pairs and remember the direction."""
+        evidence = weigh(self.screen)
+        beyond = abs(evidence.estimate) > SUSPECT_SHARE * math.log1p(self.limit)
+        worse = evidence.estimate > 0
+        chance = evidence.p_worse() if worse else evidence.p_better()
+        suspected = beyond and 2 * chance < SCREEN_LEVEL
+        self.direction = (1 if worse else -1) if suspected else 0
+        return suspected
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict with its reasons. Changes are fractions of base, positive = worse. ``low`` and
+    ``high``: 95 %, None where so few pairs cannot tell. ``detectable``: the smallest change that
+    would be found four times in five; None after a single pair."""
+
+    verdict: Verdict
+    estimate: float
+    low: float | None
+    high: float | None
+    pairs: int
+    detectable: float | None
+    limit: float
+    chance: float | None = None
+    """One-sided, of the confirming pairs without a change; None for cells never suspected."""
+
+
+def judge(trials: Sequence[Trial]) -> list[Judgement]:
+    """All cells of a session together: Holm's correction is over its suspects."""
+    chances = [_confirmation(trial) for trial in trials]
+    tested = [number for number, chance in enumerate(chances) if chance is not None]
+    passed = holm([chances[number] or 0.0 for number in tested], CONFIRM_LEVEL)
+    confirmed = {number for number, good in zip(tested, passed, strict=True) if good}
+    return [
+        _judgement(trial, chance, number in confirmed)
+        for number, (trial, chance) in enumerate(zip(trials, chances, strict=True))
+    ]
+
+
+def _confirmation(trial: Trial) -> float | None:
+    if not trial.direction:
+        return None
+    if not trial.confirm:  # the time was used up before
+        return 1.0
+    evidence = weigh(trial.confirm)
+    return evidence.p_worse() if trial.direction > 0 else evidence.p_better()
+
+
+def holm(chances: Sequence[float], level: float) -> list[bool]:
+    """Which of the tests pass so that any false one among them has at most ``level``."""
+    passed = [False] * len(chances)
+    order = sorted(range(len(chances)), key=chances.__getitem__)
+    for rank, number in enumerate(order):
+        if chances[number] > level / (len(chances) - rank):
+            break
+        passed[number] = True
+    return passed
+
+
+def _judgement(trial: Trial, chance: float | None, confirmed: bool) -> Judgement:
+    evidence = weigh(trial.pairs)
+    low, high = evidence.bounds(_SHOWN_LEVEL)
+    return Judgement(
+        verdict=_verdict(trial, evidence, confirmed),
+        estimate=math.expm1(evidence.estimate),
+        low=None if math.isinf(low) else math.expm1(low),
+        high=None if math.isinf(high) else math.expm1(high),
+        pairs=evidence.pairs,
+        detectable=detectable(evidence),
+        limit=trial.limit,
+        chance=chance,
+    )
+
+
+def _verdict(trial: Trial, evidence: Evidence, confirmed: bool) -> Verdict:
+    limit = math.log1p(trial.limit)
+    if confirmed and trial.direction * evidence.estimate > limit:
+        return Verdict.REGRESSED if trial.direction > 0 else Verdict.IMPROVED
+    if evidence.bounds(SAME_LEVEL)[1] < limit:
+        return Verdict.SAME
+    return Verdict.UNDECIDED
+
+
+def detectable(evidence: Evidence) -> float | None:
+    """The change that pairs like these would tell from none at the screening level four times in
+    five, as a fraction; None where one pair says nothing about spread."""
+    deviation = evidence.deviation()
+    if math.isinf(deviation):
+        return None
+    return math.expm1(deviation * (_NORMAL.inv_cdf(_POWER) - _NORMAL.inv_cdf(SCREEN_LEVEL / 2)))
+
+
+def pairs_to_decide(judgement: Judgement) -> int | None:
+    """About how many pairs would make the limit itself detectable; None where that is unknown."""
+    if judgement.detectable is None or judgement.limit <= 0:
+        return None
+    ratio = math.log1p(judgement.detectable) / math.log1p(judgement.limit)
+    return max(judgement.pairs + 1, math.ceil(judgement.pairs * ratio**2))

@@ -1,0 +1,117 @@
+"""A small, seeded part of the simulation: the bars hold, and would not with simpler rules."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+
+from bench_cli.stats import stages, verdict
+from bench_cli.stats.stages import balanced_order
+from bench_cli.stats.verdict import Trial, Verdict
+from tests.stats.simulation import MODELS, Noise, simulate
+
+QUIET = Noise(between=0.02)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_identical_code_is_not_called_slower(name: str) -> None:
+    assert simulate(MODELS[name], suites=60).red == 0
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_more_pairs_for_undecided_cells_raise_no_alarm_either(name: str) -> None:
+    assert simulate(MODELS[name], suites=30, extend=True).red == 0
+
+
+def test_ten_percent_is_found_at_the_usual_noise() -> None:
+    assert simulate(QUIET, suites=200, cells=1, effect=0.10).share(Verdict.REGRESSED) >= 0.99
+
+
+def test_five_percent_is_found_at_the_usual_noise() -> None:
+    assert simulate(QUIET, suites=200, cells=1, effect=0.05).share(Verdict.REGRESSED) >= 0.95
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_five_percent_slower_is_never_called_the_same(name: str) -> None:
+    found = simulate(MODELS[name], suites=200, cells=1, effect=0.05, extend=True)
+    assert found.share(Verdict.SAME) <= 0.01
+
+
+def test_five_percent_faster_is_an_improvement() -> None:
+    assert simulate(QUIET, suites=100, cells=1, effect=-0.05).share(Verdict.IMPROVED) >= 0.95
+
+
+def test_more_pairs_decide_more() -> None:
+    noise = Noise(between=0.03)
+    few = simulate(noise, suites=40, cells=5)
+    more = simulate(noise, suites=40, cells=5, extend=True)
+    assert more.share(Verdict.UNDECIDED) < few.share(Verdict.UNDECIDED) / 2
+
+
+def test_without_confirmation_identical_code_would_be_called_slower(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The simulation sees false alarms where there are some."""
+    monkeypatch.setattr(verdict, "_confirmation", lambda trial: 0.0 if trial.direction else None)
+    monkeypatch.setattr(stages, "CONFIRM_PAIRS", 0)
+    assert simulate(Noise(between=0.16), suites=60).red_share > 0.1
+
+
+def test_without_balanced_order_a_drift_would_be_called_a_change(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    order = "tests.stats.simulation.balanced_order"
+    monkeypatch.setattr(order, lambda pairs, rng: [True] * pairs)
+    assert simulate(Noise(within=0.001, ramp=3.0), suites=20, cells=1).red_share > 0.5
+
+
+def test_the_order_is_balanced_and_seeded() -> None:
+    order = balanced_order(12, random.Random(3))
+    assert sum(order) == 6
+    assert all(first != second for first, second in np.reshape(order, (6, 2)))
+    assert order == balanced_order(12, random.Random(3))
+    assert len({tuple(balanced_order(12, random.Random(seed))) for seed in range(20)}) > 5
+
+
+# --- stages ----------------------------------------------------------------------------------
+
+
+def drive(trials: list[Trial], ratio: float, **options: bool | int) -> list[list[tuple[str, int]]]:
+    """Answers every pair with about the same ratio; what each stage asked for."""
+    rng, asked = random.Random(5), []
+    for due in stages.stages(trials, **options):  # type: ignore[arg-type]
+        asked.append([(one.purpose, one.pairs) for one in due])
+        for one in due:
+            getattr(trials[one.cell], one.purpose).extend(
+                rng.gauss(ratio, 0.01) for _ in range(one.pairs)
+            )
+    return asked
+
+
+def test_a_quiet_cell_is_screened_and_done() -> None:
+    assert drive([Trial(0.03)], 0.0, extend=True) == [[("screen", 12)]]
+
+
+def test_a_suspect_gets_fresh_pairs() -> None:
+    assert drive([Trial(0.03)], 0.1) == [[("screen", 12)], [("confirm", 24)]]
+
+
+def test_a_quick_look_confirms_nothing() -> None:
+    assert drive([Trial(0.03)], 0.1, pairs=4, gates=False) == [[("screen", 4)]]
+
+
+def test_undecided_cells_get_pairs_up_to_the_most() -> None:
+    trials = [Trial(0.001)]
+    asked = drive(trials, 0.0004, extend=True)
+    assert asked[0] == [("screen", 12)]
+    assert sum(pairs for stage in asked for _, pairs in stage) == verdict.MOST_PAIRS
+    assert len(trials[0].pairs) == verdict.MOST_PAIRS
+
+
+def test_a_cell_that_cannot_run_is_asked_for_nothing_more() -> None:
+    trials = [Trial(0.03), Trial(0.03)]
+    trials[0].over = True
+    assert drive(trials, 0.0) == [[("screen", 12)]]
+    assert trials[0].pairs == []
