@@ -152,6 +152,7 @@ cdef class Batch:
 
     cdef int add(self, name, offset, source, bint writable) except -1:
         cdef request *item = &self.items[self.count]
+        hash(name)  # or looking it up would stop a run that has begun
         take_buffer(source, &item.view, PyBUF_WRITABLE if writable else PyBUF_SIMPLE)
         item.data, item.length = <unsigned char *>item.view.buf, item.view.len
         self.count += 1  # from here on the buffer is released with the batch

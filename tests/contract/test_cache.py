@@ -257,7 +257,10 @@ def test_a_batch_stops_at_the_first_error_and_keeps_what_was_before(cache: Block
     assert first == b"1"
     with pytest.raises(TypeError):
         cache.write_many([("a", 1, b"2"), ("a", 2, "text")])  # type: ignore[list-item]
-    assert cache.file_size("a") == 2
+    for wrong in (([], 0, b"3"), (1, 0, b"3"), ("a", 0), None):
+        with pytest.raises((TypeError, ValueError)):
+            cache.write_many([("a", 0, b"0"), ("a", cache.file_size("a"), b"2"), wrong])  # type: ignore[list-item]
+    assert cache.file_size("a") == 6
 
 
 def test_a_large_batch_over_existing_blocks_equals_single_writes(backend: CacheBackend) -> None:
