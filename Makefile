@@ -9,7 +9,7 @@ SOURCES := pyproject.toml setup.py $(shell find bench_cli -name '*.pyx' -o -name
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help bench bench-python test install lint types unit smoke clean
+.PHONY: help bench bench-python test install lint types unit smoke check-limits soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -48,6 +48,12 @@ unit: $(DEV_STAMP)
 
 smoke: $(STAMP)
 	$(BIN)/bench run scenarios/smoke.yaml --quick -o _tmp/smoke.json
+
+check-limits: $(STAMP) ## are our limits as fast as independent C loops? (needs a quiet machine)
+	$(BIN)/python -m tests.limits.check
+
+soak: $(STAMP) ## threads at random on the block cache, longer than the tests do it
+	$(BIN)/python -m tests.cache.soak $(ARGS)
 
 clean: ## empty _tmp/
 	find _tmp -mindepth 1 ! -name .gitkeep -delete

@@ -9,10 +9,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -84,38 +84,35 @@ static int limit_msync(char *map, size_t length, const char *source, size_t size
     return 0;
 }
 
-/* Two threads wake each other in turn through eventfds; one operation is one wake-up. */
+/* Two threads wake each other in turn through semaphores; one operation is one wake-up. */
 struct limit_pair {
-    int ping, pong;
+    sem_t ping, pong;
     uint64_t rounds;
 };
 
 static void *limit_answer(void *argument) {
     struct limit_pair *pair = (struct limit_pair *)argument;
-    uint64_t word;
     for (uint64_t i = 0; i < pair->rounds; i++) {
-        if (read(pair->ping, &word, 8) != 8) break;
-        word = 1;
-        if (write(pair->pong, &word, 8) != 8) break;
+        while (sem_wait(&pair->ping) && errno == EINTR) continue;
+        sem_post(&pair->pong);
     }
     return NULL;
 }
 
 static int limit_handoff(uint64_t rounds) {
-    struct limit_pair pair = {eventfd(0, 0), eventfd(0, 0), rounds};
+    struct limit_pair pair = {.rounds = rounds};
     pthread_t thread;
-    uint64_t word;
-    int error = 0;
-    if (pair.ping < 0 || pair.pong < 0) return errno;
-    if ((error = pthread_create(&thread, NULL, limit_answer, &pair)) == 0) {
-        for (uint64_t i = 0; i < rounds && !error; i++) {
-            word = 1;
-            if (write(pair.ping, &word, 8) != 8 || read(pair.pong, &word, 8) != 8) error = errno;
+    if (sem_init(&pair.ping, 0, 0) || sem_init(&pair.pong, 0, 0)) return errno;
+    int error = pthread_create(&thread, NULL, limit_answer, &pair);
+    if (!error) {
+        for (uint64_t i = 0; i < rounds; i++) {
+            sem_post(&pair.ping);
+            while (sem_wait(&pair.pong) && errno == EINTR) continue;
         }
         pthread_join(thread, NULL);
     }
-    close(pair.ping);
-    close(pair.pong);
+    sem_destroy(&pair.ping);
+    sem_destroy(&pair.pong);
     return error;
 }
 

@@ -157,15 +157,13 @@ class WriteBody(FileBody):
 
 
 class SyncBody(FileBody):
-    """pwrite of ``size`` bytes at the end of a file, and fdatasync."""
+    """pwrite of ``size`` bytes into blocks that exist, and fdatasync."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self._data = random_bytes(int(setting.params["size"]), setting.seed)
         self.info = BodyInfo(SYNCS, payload=len(self._data))
-
-    def prepare(self) -> None:
-        os.ftruncate(self._fd, 0)
+        self.run()
 
     def run(self) -> None:
         self.native.write_and_sync(self._fd, self._data, self.info.ops)
@@ -282,7 +280,7 @@ WORKLOADS = (
     _limit("write_syscall", "write the next bytes of a file with write(2)", WriteBody, _SMALL,
            choice("state", "steady", "into blocks that exist, or a growing file", "steady", "cold"),
            disk=1 << 30),
-    _limit("fdatasync", "append to a file and fdatasync", SyncBody, _SMALL, disk=64 * MIB),
+    _limit("fdatasync", "write into a file and fdatasync", SyncBody, _SMALL, disk=64 * MIB),
     _limit("msync", "store into a mapped file and msync its page", MsyncBody, _SMALL,
            disk=64 * MIB),
     _limit("checksum", "CRC-32C of a hot buffer", ChecksumBody, _SIZE,
