@@ -592,6 +592,8 @@ class BodyInfo:
     batches: int = 0
     """0: a sample is as many batches as fill it, each with its own ``prepare``. n: exactly n
     batches make one sample, prepared once; the slowest of them is reported (sustained rows)."""
+    now: Callable[[], int] | None = None
+    """A clock of the body's own, in ns, for work that takes no real time. None: the real clock."""
 
 
 class Body(Protocol):

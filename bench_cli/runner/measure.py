@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from bench_cli.interfaces import Body, Engines, Setting, Workload
 from bench_cli.runner.counters import Counted, Counters, count_pass, peak_rss_bytes
 from bench_cli.runner.loop import (
     Calibration,
+    Now,
     Sample,
     calibrate,
     empty_loop,
@@ -84,9 +86,10 @@ def measure(
 
 def _timed(body: Body, sampling: Sampling) -> Measurement:
     try:
-        settled = _warm_up(body, sampling)
+        now = body.info.now or time.perf_counter_ns
+        settled = _warm_up(body, sampling, now)
         batches, overhead = settled.batches, settled.overhead_ns
-        samples = [take_sample(body, batches, overhead) for _ in range(sampling.samples)]
+        samples = [take_sample(body, batches, overhead, now) for _ in range(sampling.samples)]
     finally:
         body.close()
     info = body.info
@@ -106,11 +109,11 @@ def _timed(body: Body, sampling: Sampling) -> Measurement:
     return result
 
 
-def _warm_up(body: Body, sampling: Sampling) -> Calibration:
+def _warm_up(body: Body, sampling: Sampling, now: Now) -> Calibration:
     if sampling.batches is None:
-        return calibrate(body, sampling.min_sample_ns)
-    settled = Calibration(sampling.batches, loop_overhead_ns(body.info.loop))
-    take_sample(body, settled.batches, settled.overhead_ns)
+        return calibrate(body, sampling.min_sample_ns, now)
+    settled = Calibration(sampling.batches, loop_overhead_ns(body.info.loop, now))
+    take_sample(body, settled.batches, settled.overhead_ns, now)
     return settled
 
 
