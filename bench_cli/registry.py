@@ -12,7 +12,6 @@ import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from typing import Any, cast
 
 from bench_cli.errors import CoreUnavailable, UnknownName, UsageError
@@ -58,12 +57,13 @@ _BUILT_IN = (
                   "python": "bench_cli.rewards.pool:Backend"}),
 )  # fmt: skip
 
-_WORKLOAD_MODULES = (
-    "bench_cli.workloads.limits",
-    "bench_cli.workloads.wal",
-    "bench_cli.workloads.rewards",
-    "bench_cli.workloads.cache_files",
-)
+_WORKLOAD_MODULES = {
+    "limits": "bench_cli.workloads.limits",
+    "wal": "bench_cli.workloads.wal",
+    "rewards": "bench_cli.workloads.rewards",
+    "cache": "bench_cli.workloads.cache_files",
+}
+"""By the first word of a workload's name."""
 
 
 def closest(name: str, known: Iterable[str]) -> str:
@@ -75,15 +75,19 @@ def closest(name: str, known: Iterable[str]) -> str:
     return "known: " + ", ".join(names)
 
 
+def not_built(module: str) -> str | None:
+    """Why one compiled module cannot be used; None when it can."""
+    try:
+        importlib.import_module(module)
+    except (ImportError, ValueError) as error:  # ValueError: built against another version
+        return f"the compiled twin {module} is not built ({error})"
+    return None
+
+
 @cache
 def native_missing() -> str | None:
-    """Why the compiled twins cannot be used; None when they can."""
-    for module in NATIVE_MODULES:
-        try:
-            importlib.import_module(module)
-        except (ImportError, ValueError) as error:  # ValueError: built against another version
-            return f"the compiled twin {module} is not built ({error})"
-    return None
+    """Why the compiled twins cannot be used; None when all of them can."""
+    return next(filter(None, map(not_built, NATIVE_MODULES)), None)
 
 
 def default_core() -> str:
@@ -93,6 +97,8 @@ def default_core() -> str:
 @cache
 def backends() -> dict[str, BackendEntry]:
     """All backends that can be named, ours and those of installed packages."""
+    from importlib import metadata  # slow to import, and a worker with our own backends needs none
+
     found = {entry.name: entry for entry in _BUILT_IN}
     for point in metadata.entry_points(group=ENTRY_POINTS):
         engine = point.name.partition(".")[0]
@@ -128,6 +134,9 @@ def cores_of(name: str) -> tuple[str, ...]:
 
 
 def entry_of(name: str) -> BackendEntry:
+    for entry in _BUILT_IN:
+        if entry.name == name:
+            return entry
     known = backends()
     if name not in known:
         raise UnknownName(f"no backend {name!r}; {closest(name, known)}",
@@ -147,24 +156,29 @@ def resolve(name: str, core: str | None, *, allow_code: bool = False) -> Backend
     if "native" not in entry.cores:
         return cast(Backend, _load(entry.cores["python"])())
     wanted = core or default_core()
-    if wanted == "native" and (missing := native_missing()):
+    if wanted == "native" and (missing := not_built(entry.cores[wanted].partition(":")[0])):
         raise CoreUnavailable(f"core native: {missing}", remedy=NATIVE_REMEDY)
     return cast(Backend, _load(entry.cores[wanted])())
 
 
 @cache
+def _workloads_of(family: str) -> dict[str, Workload]:
+    module = importlib.import_module(_WORKLOAD_MODULES[family])
+    return {workload.name: workload for workload in module.WORKLOADS}
+
+
+@cache
 def workloads() -> dict[str, Workload]:
     """All workloads by name."""
-    found: dict[str, Workload] = {}
-    for module_name in _WORKLOAD_MODULES:
-        for workload in importlib.import_module(module_name).WORKLOADS:
-            found[workload.name] = workload
-    return found
+    return {
+        name: one for family in _WORKLOAD_MODULES for name, one in _workloads_of(family).items()
+    }
 
 
 def workload_of(name: str) -> Workload:
-    known = workloads()
-    if name not in known:
-        raise UnknownName(f"no workload {name!r}; {closest(name, known)}",
-                          remedy="`bench list --workloads` lists them")  # fmt: skip
-    return known[name]
+    """Imports only the family it belongs to: a worker runs one row."""
+    family = name.partition(".")[0]
+    if family in _WORKLOAD_MODULES and name in _workloads_of(family):
+        return _workloads_of(family)[name]
+    raise UnknownName(f"no workload {name!r}; {closest(name, workloads())}",
+                      remedy="`bench list --workloads` lists them")  # fmt: skip

@@ -5,11 +5,14 @@ part of the tests, because a loaded machine would make it fail by chance.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as in the workers; idle threads slow page faults
 
 from bench_cli import registry
 from bench_cli.interfaces import Engines, Setting
