@@ -55,6 +55,10 @@ _BUILT_IN = (
     BackendEntry("rewards.pool", "rewards", "weighted draws from finite stock, logged",
                  {"native": "bench_cli.rewards.native:Backend",
                   "python": "bench_cli.rewards.pool:Backend"}),
+    BackendEntry("synthetic.clock", "synthetic", "does nothing, on a virtual clock with noise",
+                 {"python": "bench_cli.peers.synthetic:Backend"}),
+    BackendEntry("synthetic.slower", "synthetic", "the same, a tenth slower",
+                 {"python": "bench_cli.peers.synthetic:SlowerBackend"}),
 )  # fmt: skip
 
 _WORKLOAD_MODULES = {
@@ -62,6 +66,7 @@ _WORKLOAD_MODULES = {
     "wal": "bench_cli.workloads.wal",
     "rewards": "bench_cli.workloads.rewards",
     "cache": "bench_cli.workloads.cache_files",
+    "synthetic": "bench_cli.workloads.synthetic",
 }
 """By the first word of a workload's name."""
 
