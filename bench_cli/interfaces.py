@@ -384,7 +384,7 @@ class PoolBackend(Backend, Protocol):
 @dataclass(frozen=True, slots=True)
 class CacheOptions:
     """Sizes in bytes; 0 = no limit. ``block_size`` and ``chunk_size`` are powers of two of at
-    least 4 KiB, a chunk holds whole blocks.
+    least 4 KiB; a chunk is 1 to 65,536 blocks.
 
     ``max_size`` bounds the memory of all blocks, ``max_pending`` that of blocks not yet uploaded:
     what their buffers take, not what was written. ``pool_bytes``: block buffers made and faulted
@@ -677,6 +677,8 @@ class Workload(Protocol):
 class Reporter(Protocol):
     """Watches a run. The runner calls it; it never decides anything."""
 
-    def started(self, cells: int, processes: int, estimate_s: float) -> None: ...
+    def started(self, cells: int, processes: int, estimate_s: float) -> None:
+        """``processes`` 0: as many as fit in ``estimate_s``."""
+
     def process_done(self, cell_id: str, ok: bool, reason: str | None) -> None: ...
     def finished(self) -> None: ...

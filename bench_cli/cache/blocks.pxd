@@ -73,7 +73,9 @@ cdef extern from "blocks.h" nogil:
     void free_block(block *b)
     block *last_block(block_table *t)
     void free_table(block_table *t, size_t block_size)
-    void read_range(block_table *t, unsigned shift, int64_t offset, int64_t length, unsigned char *out)
+    void read_range(
+        block_table *t, unsigned shift, int64_t offset, int64_t length, unsigned char *out
+    )
     bint range_is_covered(block_table *t, unsigned shift, int64_t offset, int64_t length)
 
 

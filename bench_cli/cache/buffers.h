@@ -13,7 +13,8 @@
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
 
-enum { PAGE_BYTES = 4096, HUGE_BYTES = 2 << 20, SMALLEST_BUFFER = 4 << 10, SMALL_BUFFER = 64 << 10 };
+enum { PAGE_BYTES = 4096, HUGE_BYTES = 2 << 20 };
+enum { SMALLEST_BUFFER = 4 << 10, SMALL_BUFFER = 64 << 10 }; /* rules.SMALL_BUFFERS */
 
 typedef struct {
     unsigned char **free;

@@ -14,7 +14,12 @@ append to the log, and only then change memory, which can no longer fail.
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport (
+    PyBytes_AS_STRING,
+    PyBytes_CheckExact,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+)
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
 from cpython.object cimport PyObject, PyTypeObject
@@ -48,6 +53,9 @@ cdef extern from *:
                                      long long generation) {
         PyTupleObject *entry = PyObject_GC_NewVar(PyTupleObject, type, 3);
         if (!entry) return NULL;
+    #if PY_VERSION_HEX >= 0x030E0000
+        entry->ob_hash = -1; /* not yet computed */
+    #endif
         entry->ob_item[0] = Py_NewRef(name);
         entry->ob_item[1] = PyLong_FromLongLong(number);
         entry->ob_item[2] = PyLong_FromLongLong(generation);
@@ -56,7 +64,9 @@ cdef extern from *:
         return NULL;
     }
     """
-    object new_dirty_block(PyTypeObject *type, PyObject *name, long long number, long long generation)
+    object new_dirty_block(
+        PyTypeObject *type, PyObject *name, long long number, long long generation
+    )
 
 cdef enum:
     WRITE_KIND = 2  # RecordKind.WRITE
@@ -328,7 +338,7 @@ cdef class Cache(Vectored):
         self.check_open()
         pool_trim(&self.pool, self.kept)
 
-    # --- the whole ---------------------------------------------------------------------------------
+    # --- the whole -------------------------------------------------------------------------------
 
     def stats(self):
         self.check_open()
@@ -363,18 +373,18 @@ cdef class Cache(Vectored):
         try:
             self.log.sync()
             covered = self.log.stats().last_sequence
-            files = self.saved_files()
+            files = self._saved_files()
             write_snapshot(self.file_system, self.directory, self.block_size, covered, files)
             self.log.reset()
         finally:
             self.resume()
 
-    def saved_files(self):
+    def _saved_files(self):
         cdef File file
         for file in self.sorted_files():
-            yield SavedFile(file.name, file.table.size, self.saved_blocks(file, list_dirty([file])))
+            yield SavedFile(file.name, file.table.size, self._saved_blocks(file, list_dirty([file])))
 
-    def saved_blocks(self, File file, dirty):
+    def _saved_blocks(self, File file, dirty):
         for _, number, generation in dirty:
             yield SavedBlock(number, generation, extents_of(find_block(&file.table, number)))
 

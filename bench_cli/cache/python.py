@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from bench_cli.cache import replay, rules
-from bench_cli.cache.buffers import BufferPool
-from bench_cli.cache.coverage import Edges, cover, cut, gaps, is_covered, runs
-from bench_cli.cache.recency import Recency
+from bench_cli.cache.coverage import cover, cut, gaps, is_covered, runs
+from bench_cli.cache.shelves import Block, File, Piece, Shelves
 from bench_cli.cache.snapshot import SavedBlock, SavedFile, write_snapshot
 from bench_cli.cache.waiting import ConditionWaiter
 from bench_cli.errors import CacheFull, Unsupported
@@ -42,33 +41,6 @@ from bench_cli.interfaces import (
     WriteAheadLog,
 )
 
-Piece = tuple[int, int, int]
-"""(block number, start, end): the part of a range that lies in one block."""
-
-
-class Block:
-    __slots__ = ("buffer", "dirty", "edges", "file", "generation", "last_use", "number", "queued")
-
-    def __init__(self, file: File, number: int, buffer: memoryview) -> None:
-        self.file = file
-        self.number = number
-        self.buffer = buffer
-        self.edges: Edges = []
-        self.generation = 0
-        self.dirty = False
-        self.last_use = 0
-        self.queued = False  # Recency's: has an entry in its heap
-
-
-class File:
-    __slots__ = ("blocks", "name", "size")
-
-    def __init__(self, name: str) -> None:
-        rules.check_name(name)
-        self.name = name
-        self.size = 0
-        self.blocks: dict[int, Block] = {}
-
 
 class Cache:
     def __init__(
@@ -88,11 +60,10 @@ class Cache:
         self._waiter = waiter or ConditionWaiter()
         self._lock = threading.Lock()
         self._files: dict[str, File] = {}
-        self._pool = BufferPool(options.block_size, options.pool_bytes)
-        self._recency: Recency[Block] = Recency()
+        self._shelves = Shelves(options)
+        self._recency = self._shelves.recency
         self._generations = count(1)
-        self._allocated = self._pending = self._blocks = self._dirty = 0
-        self._evicted = self._waited_ns = 0
+        self._waited_ns = 0
         self._closed = False
         self.attach(log, directory)
 
@@ -143,21 +114,20 @@ class Cache:
             return
         file = self._files.get(name) or File(name)
         pieces = list(self._pieces(offset, len(data)))
-        self._make_room(file, pieces, dirty=True)
-        grown = self._take_buffers(file, pieces)
+        self._shelves.make_room(file, pieces, dirty=True)
+        grown = self._shelves.take_buffers(file, pieces)
         try:
             generation = self._log_write(name, offset, data)
         except BaseException:
-            for unused in filter(None, grown):
-                self._pool.give(unused)
+            self._shelves.give_back(grown)
             raise
         for (number, start, end), buffer in zip(pieces, grown, strict=True):
-            block = self._grow(file, number, buffer)
+            block = self._shelves.grow(file, number, buffer)
             block.buffer[start:end] = data[: end - start]
             data = data[end - start :]
             cover(block.edges, start, end)
             block.generation = generation
-            self._set_dirty(block)
+            self._shelves.set_dirty(block)
         self._extend(file, end + number * self._block_size)
 
     def _fill(self, name: str, offset: int, data: memoryview) -> None:
@@ -165,10 +135,10 @@ class Cache:
             return
         file = self._files.get(name) or File(name)
         pieces = list(self._pieces(offset, len(data)))
-        self._make_room(file, pieces, dirty=False)
-        grown = self._take_buffers(file, pieces)
+        self._shelves.make_room(file, pieces, dirty=False)
+        grown = self._shelves.take_buffers(file, pieces)
         for (number, start, end), buffer in zip(pieces, grown, strict=True):
-            block = self._grow(file, number, buffer)
+            block = self._shelves.grow(file, number, buffer)
             for gap_start, gap_end in gaps(block.edges, start, end):
                 block.buffer[gap_start:gap_end] = data[gap_start - start : gap_end - start]
             data = data[end - start :]
@@ -221,94 +191,6 @@ class Cache:
         with self._lock:
             self._check_open()
             attempt()
-
-    def _make_room(self, file: File, pieces: Sequence[Piece], *, dirty: bool) -> None:
-        """Evict what must go so that ``pieces`` fit. Raises CacheFull, having evicted nothing,
-        when they cannot. The blocks of ``pieces`` themselves are counted as used and stay."""
-        growth = pending = spared = 0
-        for number, _, end in pieces:
-            block = file.blocks.get(number)
-            held = len(block.buffer) if block else 0
-            capacity = max(held, rules.capacity_for(end, self._block_size))
-            growth += capacity - held
-            if block and block.dirty:
-                pending += capacity - held
-            elif dirty:
-                pending += capacity
-            if block and not block.dirty:
-                spared += held
-        self._check_limits(growth, pending, spared)
-        for number, _, _ in pieces:
-            if number in file.blocks:
-                self._recency.touch(file.blocks[number])
-        while self._options.max_size and self._allocated + growth > self._options.max_size:
-            self._evict_oldest()
-
-    def _check_limits(self, growth: int, pending: int, spared: int) -> None:
-        max_size, max_pending = self._options.max_size, self._options.max_pending
-        evictable = self._allocated - self._pending - spared
-        if max_size and self._allocated + growth - evictable > max_size:
-            raise rules.full("max_size", self._allocated, growth, max_size)
-        if max_pending and self._pending + pending > max_pending:
-            raise rules.full("max_pending", self._pending, pending, max_pending)
-
-    def _take_buffers(self, file: File, pieces: Sequence[Piece]) -> list[memoryview | None]:
-        """The buffers that ``pieces`` need beyond those their blocks have, before anything is
-        changed. Pooled buffers go back to the system where together with what is in use they
-        would be beyond ``max_size``."""
-        taken: list[memoryview | None] = []
-        for number, _, end in pieces:
-            block = file.blocks.get(number)
-            capacity = rules.capacity_for(end, self._block_size)
-            grows = block is None or len(block.buffer) < capacity
-            taken.append(self._pool.take(capacity) if grows else None)
-        if self._options.max_size:
-            new = sum(len(buffer) for buffer in taken if buffer)
-            left = self._options.max_size - self._allocated - new
-            self._pool.trim(min(self._pool.count, max(0, left // self._block_size)))
-        return taken
-
-    def _grow(self, file: File, number: int, buffer: memoryview | None) -> Block:
-        """The block, made or moved into the larger ``buffer`` if there is one; counted as used."""
-        block = file.blocks.get(number)
-        if block is None:
-            assert buffer is not None
-            block = file.blocks[number] = Block(file, number, buffer)
-            self._blocks += 1
-            self._allocated += len(buffer)
-            self._recency.touch(block)
-            self._recency.add(block)
-        elif buffer is not None:
-            old = block.buffer
-            buffer[: len(old)] = old
-            block.buffer = buffer
-            self._allocated += len(buffer) - len(old)
-            self._pending += (len(buffer) - len(old)) * block.dirty
-            self._pool.give(old)
-        self._recency.touch(block)
-        return block
-
-    def _set_dirty(self, block: Block) -> None:
-        if not block.dirty:
-            block.dirty = True
-            self._dirty += 1
-            self._pending += len(block.buffer)
-            self._recency.discard(block)
-
-    def _set_clean(self, block: Block) -> None:
-        if block.dirty:
-            block.dirty = False
-            self._dirty -= 1
-            self._pending -= len(block.buffer)
-            self._recency.add(block)
-
-    def _drop(self, block: Block) -> None:
-        self._set_clean(block)
-        self._recency.discard(block)
-        del block.file.blocks[block.number]
-        self._blocks -= 1
-        self._allocated -= len(block.buffer)
-        self._pool.give(block.buffer)
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -390,7 +272,7 @@ class Cache:
         cut(block.edges, length)
         block.generation = generation
         if not block.edges:
-            self._drop(block)
+            self._shelves.drop(block)
 
     def remove(self, name: str) -> None:
         with self._lock:
@@ -398,7 +280,7 @@ class Cache:
             if self._log is not None:
                 self._log.append_remove(name)
             for block in list(file.blocks.values()):
-                self._drop(block)
+                self._shelves.drop(block)
             del self._files[name]
         self._waiter.wake()
 
@@ -421,7 +303,7 @@ class Cache:
             held = self._file(name).blocks.get(block)
             if held is None:
                 raise rules.not_cached(name, block)
-            return held.generation, _extents(held)
+            return held.generation, held.extents()
 
     def mark_uploaded(self, name: str, block: int, generation: int) -> bool:
         with self._lock:
@@ -433,7 +315,7 @@ class Cache:
             if held.dirty:
                 if self._log is not None:
                     self._log.append_uploaded(name, block, generation)
-                self._set_clean(held)
+                self._shelves.set_clean(held)
         self._waiter.wake()
         return True
 
@@ -442,42 +324,35 @@ class Cache:
     def evict_one(self) -> bool:
         with self._lock:
             self._check_open()
-            return self._evict_oldest()
+            return self._shelves.evict_oldest()
 
     def evict_all(self) -> int:
         with self._lock:
             self._check_open()
             evicted = 0
-            while self._evict_oldest():
+            while self._shelves.evict_oldest():
                 evicted += 1
             return evicted
-
-    def _evict_oldest(self) -> bool:
-        block = self._recency.oldest()
-        if block is None:
-            return False
-        self._drop(block)
-        self._evicted += 1
-        return True
 
     def trim(self) -> None:
         with self._lock:
             self._check_open()
-            self._pool.trim(self._options.pool_bytes // self._block_size)
+            self._shelves.pool.trim(self._options.pool_bytes // self._block_size)
 
     # --- the whole -------------------------------------------------------------------------
 
     def stats(self) -> CacheStats:
         with self._lock:
             self._check_open()
+            shelves = self._shelves
             return CacheStats(
                 files=len(self._files),
-                blocks=self._blocks,
-                dirty_blocks=self._dirty,
-                allocated=self._allocated,
-                pending=self._pending,
-                pooled=self._pool.count * self._block_size,
-                evicted_blocks=self._evicted,
+                blocks=shelves.blocks,
+                dirty_blocks=shelves.dirty,
+                allocated=shelves.allocated,
+                pending=shelves.pending,
+                pooled=shelves.pool.count * self._block_size,
+                evicted_blocks=shelves.evicted,
                 waited_ns=self._waited_ns,
             )
 
@@ -495,7 +370,7 @@ class Cache:
     def _saved_files(self) -> Iterator[SavedFile]:
         for name, file in sorted(self._files.items()):
             blocks = (
-                SavedBlock(number, block.generation, _extents(block))
+                SavedBlock(number, block.generation, block.extents())
                 for number, block in sorted(file.blocks.items())
                 if block.dirty
             )
@@ -510,18 +385,14 @@ class Cache:
         with self._lock:
             for file in self._files.values():
                 for block in list(file.blocks.values()):
-                    self._drop(block)
+                    self._shelves.drop(block)
             self._files.clear()
-            self._pool.trim(0)
+            self._shelves.pool.trim(0)
             self._closed = True
 
     def _check_open(self) -> None:
         if self._closed:
             raise rules.closed()
-
-
-def _extents(block: Block) -> list[tuple[int, bytes]]:
-    return [(start, bytes(block.buffer[start:end])) for start, end in runs(block.edges, 0, 1 << 62)]
 
 
 class Backend:

@@ -10,6 +10,7 @@ from bench_cli.interfaces import CacheOptions
 MAX_OFFSET = (1 << 63) - 1  # what a file offset of the operating system can be
 PAGE = 4096
 MAX_BLOCK = 1 << 30  # offsets inside a block are 32 bits wide in the compiled twin
+MAX_BLOCKS_PER_CHUNK = 1 << 16  # the compiled twin keeps a table of them per chunk
 
 SMALL_BUFFERS = (4 << 10, 64 << 10)
 """A block begins in the smallest of these that holds its last byte, and moves to the next, then
@@ -26,6 +27,11 @@ def check_options(options: CacheOptions) -> None:
         raise ValueError(
             f"block_size {options.block_size} is beyond chunk_size {options.chunk_size} "
             f"or {MAX_BLOCK}"
+        )
+    if options.chunk_size // options.block_size > MAX_BLOCKS_PER_CHUNK:
+        raise ValueError(
+            f"a chunk of {options.chunk_size} bytes would hold more than {MAX_BLOCKS_PER_CHUNK} "
+            f"blocks of {options.block_size}"
         )
     for name in ("max_size", "max_pending", "pool_bytes", "wait_ns"):
         if getattr(options, name) < 0:

@@ -88,9 +88,6 @@ class DirectoryStore:
 
     def put(self, name: str, block: int, extents: Iterable[tuple[int, Buffer]]) -> None:
         with self._changing(name, block) as path:
-            if not path.parent.is_dir():
-                self._file_system.mkdir(path.parent)
-                self._file_system.sync_directory(self._root)
             self._replace(path, merge(self._read(path) or b"", extents))
 
     def get(self, name: str, block: int) -> bytes | None:
@@ -158,22 +155,31 @@ class DirectoryStore:
 
     def _replace(self, path: Path, data: bytes) -> None:
         temporary = path.with_name(f"{path.name}.{os.getpid()}.{next(self._temporary)}.new")
+        fd = self._create(temporary)
         try:
-            self._write(temporary, data)
+            try:
+                self._write(fd, data)
+            finally:
+                self._file_system.close(fd)
             self._file_system.rename(temporary, path)
         except BaseException:
-            if temporary.exists():
-                self._file_system.unlink(temporary)
+            self._file_system.unlink(temporary)
             raise
         self._file_system.sync_directory(path.parent)
 
-    def _write(self, path: Path, data: bytes) -> None:
-        fd = self._file_system.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    def _create(self, path: Path) -> int:
+        """A new file, in a new folder if this is the file's first block."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         try:
-            view, offset = memoryview(data), 0
-            while view:
-                written = self._file_system.pwrite(fd, view, offset)
-                view, offset = view[written:], offset + written
-            self._file_system.sync(fd)
-        finally:
-            self._file_system.close(fd)
+            return self._file_system.open(path, flags)
+        except FileNotFoundError:
+            self._file_system.mkdir(path.parent)
+            self._file_system.sync_directory(self._root)
+            return self._file_system.open(path, flags)
+
+    def _write(self, fd: int, data: bytes) -> None:
+        view, offset = memoryview(data), 0
+        while view:
+            written = self._file_system.pwrite(fd, view, offset)
+            view, offset = view[written:], offset + written
+        self._file_system.sync(fd)

@@ -363,6 +363,7 @@ def test_dirty_blocks_are_sorted_by_name_and_block(cache: BlockCache) -> None:
     ]  # fmt: skip
     assert [(d.name, d.block) for d in cache.dirty_blocks("b")] == [("b", 2), ("b", 7)]
     assert all(type(d) is DirtyBlock for d in listed)
+    assert hash(listed[0]) == hash(DirtyBlock("a", 3, listed[0].generation))
     assert len({d.generation for d in listed}) == 6
 
 
@@ -539,6 +540,7 @@ def test_a_checkpoint_needs_a_log(cache: BlockCache) -> None:
         CacheOptions(block_size=8 * MIB, chunk_size=4 * MIB),
         CacheOptions(block_size=2 << 30, chunk_size=2 << 30),
         CacheOptions(chunk_size=3 * MIB),
+        CacheOptions(block_size=4 * KIB, chunk_size=512 * MIB),
         CacheOptions(max_size=-1),
         CacheOptions(max_pending=-1),
         CacheOptions(pool_bytes=-1),
