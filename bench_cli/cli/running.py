@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from bench_cli.cli.options import seconds, selection
 from bench_cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from bench_cli.catalogue import Catalogue
+    from bench_cli.cli.order import Order
     from bench_cli.results import RunResult
+    from bench_cli.run_store import RunStore
     from bench_cli.runner.plan import Plan
-    from bench_cli.scenario import Overrides, Scenario
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What one run was asked to do."""
-
-    words: Sequence[str]
-    overrides: Overrides
-    seed: int
-    budget_s: float | None
-    output: Path | None
-    json: bool
+    from bench_cli.scenario import Scenario
 
 
 @click.command("run")
@@ -40,7 +31,12 @@ class Order:
     "budget_s",
     callback=seconds,
     metavar="TIME",
-    help="Start no further process after this time (90s, 5m).",
+    help="Spend this time (90s, 5m): each cell once, then where precision is lacking.",
+)
+@click.option(
+    "--resume",
+    metavar="FILE",
+    help="Finish an interrupted run: its journal, its result, or latest.",
 )
 @click.option(
     "-o",
@@ -72,6 +68,7 @@ def command(
     quick: bool,
     allow_code: bool,
     budget_s: float | None,
+    resume: str | None,
     output: Path | None,
     json_to: str | None,
     seed: int,
@@ -84,14 +81,40 @@ def command(
     \b
     bench run rewards --quick
     bench run wal -k wal.mmap -P record=32KiB -o mmap.json
+    bench run wal --budget 5m
+    bench run --resume latest
 
     Exits 14 if a requirement was missed, 20 if a row failed, 130 if interrupted (what was
-    finished is printed and saved).
+    finished is printed and saved, and --resume finishes it).
     """
+    from bench_cli.cli.order import Order
     from bench_cli.scenario import Overrides
 
+    as_json = json_to == "-"
+    if resume is not None:
+        return run(_resumed(resume, allow_code, as_json))
     overrides = Overrides(params, backends, core, select, quick, allow_code)
-    return run(Order(scenarios, overrides, seed, budget_s, output, json_to == "-"))
+    return run(Order(scenarios, overrides, seed, budget_s, output, as_json))
+
+
+_WITH_RESUME = ("resume", "allow_code", "json_to")
+
+
+def _resumed(name: str, allow_code: bool, as_json: bool) -> Order:
+    """The journal says what to run; nothing else may."""
+    from bench_cli import places, run_store
+    from bench_cli.cli.order import order_of
+
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name not in _WITH_RESUME and source is ParameterSource.COMMANDLINE:
+            shown = parameter.opts[0] if parameter.opts[0].startswith("-") else "[SCENARIO]..."
+            raise click.UsageError(
+                f"--resume runs what its journal says; leave {shown} away", context
+            )
+    journal = run_store.read_journal(run_store.find(name, places.results_dir()))
+    return order_of(journal, allow_code=allow_code, json=as_json)
 
 
 def run(order: Order) -> int:
@@ -102,16 +125,23 @@ def run(order: Order) -> int:
     from bench_cli.runner.plan import make_plan
 
     created = datetime.now(UTC).isoformat(timespec="seconds")
+    if order.resumed is not None:
+        created = order.resumed.header.created
     catalogue = catalogues.from_registry()
     scenarios = load_scenarios(order.words, catalogue, order.overrides)
     plan = make_plan([cell for one in scenarios for cell in one.cells], seed=order.seed)
     path = _place(order, scenarios, created)
     _check_needs(plan, catalogue)
-    result = _execute(plan, scenarios, catalogue, order, path)
-    result.created = created
-    results.write(path, result)
-    _journal(path).unlink(missing_ok=True)
-    _report(result, path, order)
+    store, machine = _store(plan, scenarios, catalogue, order, path, created)
+    done = False
+    try:
+        result = _execute(plan, scenarios, catalogue, order, store, machine)
+        result.created = created
+        results.write(path, result)
+        done = not result.interrupted
+    finally:
+        store.close(keep=not done)  # until the whole result is safe under its own name
+    _report(result, path, order, store)
     return exit_code(result)
 
 
@@ -139,10 +169,6 @@ def _place(order: Order, scenarios: Sequence[Scenario], created: str) -> Path:
     return path
 
 
-def _journal(path: Path) -> Path:
-    return path.with_name(f"{path.stem}.journal.jsonl")
-
-
 def _check_needs(plan: Plan, catalogue: Catalogue) -> None:
     import shutil
 
@@ -160,47 +186,81 @@ def _check_needs(plan: Plan, catalogue: Catalogue) -> None:
 # --- during ----------------------------------------------------------------------------------
 
 
-def _execute(
-    plan: Plan, scenarios: Sequence[Scenario], catalogue: Catalogue, order: Order, path: Path
-) -> RunResult:
+def _store(
+    plan: Plan,
+    scenarios: Sequence[Scenario],
+    catalogue: Catalogue,
+    order: Order,
+    path: Path,
+    created: str,
+) -> tuple[RunStore, dict[str, Any]]:
+    """The open journal, and the machine it speaks of."""
     from bench_cli import environment, places
+    from bench_cli.cli import order as orders
+    from bench_cli.run_store import Header, RunStore, journal_of
+    from bench_cli.scenario import scenario_files
+
+    machine = environment.record(
+        places.scratch_dir(), order.overrides.core or catalogue.default_core
+    )
+    files, cells = scenario_files(scenarios), orders.digests(plan.cells)
+    if order.resumed is not None:
+        orders.check_unchanged(order.resumed, files, cells, machine)
+        return RunStore.resume(order.resumed), order.resumed.header.environment
+    header = Header(
+        result=path.name,
+        created=created,
+        order=orders.stored(order),
+        environment=machine,
+        scenario_files=files,
+        cells=cells,
+    )
+    store = RunStore(journal_of(path), header)
+    if store.replaced:
+        _aside([f"The journal of an earlier, interrupted run was replaced: {store.path}"])
+    return store, machine
+
+
+def _execute(
+    plan: Plan,
+    scenarios: Sequence[Scenario],
+    catalogue: Catalogue,
+    order: Order,
+    store: RunStore,
+    machine: dict[str, Any],
+) -> RunResult:
+    from bench_cli import places
     from bench_cli.report import console
-    from bench_cli.run_store import RunStore
     from bench_cli.runner.run import RunSettings, execute
     from bench_cli.scenario import limit_cells, scenario_files
 
-    scratch = places.scratch_dir()
-    core = order.overrides.core or catalogue.default_core
-    settings = _settings(order, catalogue, core)
-    store = RunStore(_journal(path), {"settings": settings, "cells": [c.id for c in plan.cells]})
-    try:
-        result = execute(
-            plan,
-            limit_cells(plan.cells, catalogue),
-            settings=RunSettings(scratch, order.overrides.allow_code, order.budget_s),
-            reporter=console.progress(quiet=order.json),
-            store=store,
-            environment=environment.record(scratch, core),
-        )
-    finally:
-        store.close(keep=True)  # until the result is safe under its own name
+    result = execute(
+        plan,
+        limit_cells(plan.cells, catalogue),
+        settings=RunSettings(places.scratch_dir(), order.overrides.allow_code, order.budget_s),
+        reporter=console.progress(quiet=order.json),
+        store=store,
+        environment=machine,
+        finished=order.resumed.entries if order.resumed else (),
+    )
     result.scenario_files = scenario_files(scenarios)
-    result.settings = settings
+    result.settings = _settings(order, catalogue)
     judge(result, scenarios)
     return result
 
 
-def _settings(order: Order, catalogue: Catalogue, core: str) -> dict[str, object]:
+def _settings(order: Order, catalogue: Catalogue) -> dict[str, object]:
     overrides = order.overrides
     return {
         "seed": order.seed,
         "quick": overrides.quick,
-        "core": core,
+        "core": overrides.core or catalogue.default_core,
         "native_missing": catalogue.native_missing,
         "budget_s": order.budget_s,
         "params": list(overrides.params),
         "backends": list(overrides.backends),
         "select": list(overrides.select),
+        "resumed": order.resumed is not None,
     }
 
 
@@ -215,7 +275,7 @@ def judge(result: RunResult, scenarios: Sequence[Scenario]) -> None:
 # --- after -----------------------------------------------------------------------------------
 
 
-def _report(result: RunResult, path: Path, order: Order) -> None:
+def _report(result: RunResult, path: Path, order: Order, store: RunStore) -> None:
     from bench_cli import results
     from bench_cli.report import console, page
     from bench_cli.report.model import Tone
@@ -223,6 +283,17 @@ def _report(result: RunResult, path: Path, order: Order) -> None:
     if order.json:
         sys.stdout.write(results.to_json(result))
         sys.stdout.flush()
-        return
-    console.emit(page.render(result, console.columns()))
-    console.say([f"Result: {path}"], Tone.DIM)
+    else:
+        console.emit(page.render(result, console.columns()))
+        console.say([f"Result: {path}"], Tone.DIM)
+    if result.interrupted:
+        _aside([f"`bench run --resume {shlex.quote(str(store.path))}` finishes the run."])
+    if store.lost:
+        _aside([f"! {store.lost}; --resume would run the rest again"])
+
+
+def _aside(texts: Sequence[str]) -> None:
+    """Beside the result, not in it."""
+    from bench_cli.report import console
+
+    console.say(texts, stream=sys.stderr)

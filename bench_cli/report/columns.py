@@ -97,6 +97,7 @@ def fill(rows: Sequence[Row]) -> Filled:
         if column.metric == _SPREAD_AFTER:
             _add(filled, SPREAD, [_spread(row) for row in rows])
     _add_against_none(filled, rows)
+    _add_processes(filled, rows)
     _add_durability(filled, rows)
     return filled
 
@@ -151,6 +152,13 @@ def _add_against_none(filled: Filled, rows: Sequence[Row]) -> None:
         cells.append(_multiple(row, base))
     if any(cell not in ("", "1.0x") for cell in cells):
         _add(filled, Column("vs none", 4), cells)
+
+
+def _add_processes(filled: Filled, rows: Sequence[Row]) -> None:
+    """How many processes each row got, where a budget gave them out unequally."""
+    counts = [len(row.samples.time_ns) for row in rows]
+    if len(set(counts)) > 1 and not all(labels.is_limit(row) for row in rows):
+        _add(filled, Column("processes", 3), [str(count) for count in counts])
 
 
 _NO_LOG = ("none", "wal.none")

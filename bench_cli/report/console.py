@@ -104,13 +104,16 @@ class PlainProgress:
     def __init__(self, stream: TextIO, clock: Clock = CLOCK) -> None:
         self._stream, self._clock = stream, clock
         self._total = self._done = 0
+        self._time_s = 0.0
         self._reason: str | None = None
         self._began_ns = self._told_ns = 0
 
     def started(self, cells: int, processes: int, estimate_s: float) -> None:
         self._total = processes
+        self._time_s = estimate_s
         self._began_ns = self._told_ns = self._clock.now_ns()
-        self._say(f"{cells} cells in {processes} processes, about {duration(estimate_s)}")
+        many = f"{processes} processes, about" if processes else "as many processes as fit in"
+        self._say(f"{cells} cells in {many} {duration(estimate_s)}")
 
     def process_done(self, cell_id: str, ok: bool, reason: str | None) -> None:
         self._done += 1
@@ -118,14 +121,24 @@ class PlainProgress:
             self._say(f"failed: {cell_id}: {'as before' if reason == self._reason else reason}")
             self._reason = reason
         now = self._clock.now_ns()
-        if now - self._told_ns >= _PLAIN_EVERY_NS and self._done < self._total:
+        if now - self._told_ns >= _PLAIN_EVERY_NS and (self._done < self._total or not self._total):
             self._told_ns = now
-            left = (now - self._began_ns) / 1e9 / self._done * (self._total - self._done)
-            self._say(f"{self._done} of {self._total} processes, {duration(left)} left")
+            spent = (now - self._began_ns) / 1e9
+            left = max(0.0, self._time_s - spent)
+            if self._total:
+                left = spent / self._done * (self._total - self._done)
+            self._say(f"{self._count()}, {duration(left)} left")
 
     def finished(self) -> None:
         spent = (self._clock.now_ns() - self._began_ns) / 1e9
-        self._say(f"{self._done} of {self._total} processes done in {duration(spent)}")
+        self._say(f"{self._count()} done in {duration(spent)}")
+
+    def _count(self) -> str:
+        return (
+            f"{self._done} of {self._total} processes"
+            if self._total
+            else (f"{self._done} processes")
+        )
 
     def _say(self, text: str) -> None:
         emit([Styled(text)], self._stream)
@@ -151,7 +164,7 @@ class LiveProgress:
             transient=True,
         )
         self._progress.start()
-        self._progress.add_task("", total=processes, cell=f"about {duration(estimate_s)}")
+        self._progress.add_task("", total=processes or None, cell=f"about {duration(estimate_s)}")
 
     def process_done(self, cell_id: str, ok: bool, reason: str | None) -> None:
         if self._progress is None:

@@ -19,19 +19,21 @@ Answer = dict[str, Any]
 @dataclass(slots=True)
 class Outcome:
     """What is known of a cell so far: one answer per process that ran, and the first failure, or
-    why it cannot run at all (``unsupported``)."""
+    why it cannot run at all (``unsupported``). ``took_s``: how long its last process took."""
 
     cell: Cell
     answers: list[Answer] = field(default_factory=list)
     failure: str | None = None
     unsupported: str | None = None
+    took_s: float = 0.0
 
     @property
     def over(self) -> bool:
         """No further process would change what is known."""
         return self.failure is not None or self.unsupported is not None
 
-    def add(self, answer: Answer) -> None:
+    def add(self, answer: Answer, took_s: float) -> None:
+        self.took_s = took_s
         if answer["ok"]:
             self.answers.append(answer)
         elif answer.get("skipped"):

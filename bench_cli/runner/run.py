@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +14,12 @@ from bench_cli.cells import Cell
 from bench_cli.errors import OutputError
 from bench_cli.interfaces import Capability, Durability, Reporter
 from bench_cli.results import Row, RunResult
-from bench_cli.run_store import RunStore
+from bench_cli.run_store import Entry, RunStore
 from bench_cli.runner.assemble import Outcome, empty_row, limit_rows, row_of
 from bench_cli.runner.plan import Plan, Turn
 from bench_cli.runner.processes import Scratch, failure, run_worker
+from bench_cli.runner.restore import restore
+from bench_cli.runner.schedule import budgeted, rounds
 from bench_cli.runner.worker import Job
 
 Runner = Callable[[Job, int], dict[str, Any]]
@@ -25,7 +27,8 @@ Runner = Callable[[Job, int], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """``budget_s``: no further process is started after that many seconds (None: no bound)."""
+    """``budget_s``: share that many seconds out where precision is lacking, instead of running
+    the plan's rounds (None)."""
 
     scratch: Path
     allow_code: bool = False
@@ -41,20 +44,35 @@ def execute(
     store: RunStore,
     environment: dict[str, Any],
     runner: Runner = run_worker,
+    finished: Sequence[Entry] = (),
+    now: Callable[[], float] = time.monotonic,
 ) -> RunResult:
     """All rows, in the order of ``plan.cells``, then the limits measured beside them. Ctrl-C ends
-    the run and keeps what is there: the result then says ``interrupted``."""
+    the run and keeps what is there: the result then says ``interrupted``. ``finished``: processes
+    that an earlier session of the run journalled; they are not run again."""
     outcomes = {cell.id: Outcome(cell) for cell in plan.cells}
-    scratch = _scratch(settings.scratch)
-    reporter.started(len(plan.cells), plan.processes, plan.estimate_s)
+    spent_s = restore(outcomes, finished)
+    session = _Session(plan, limit_cells, outcomes, settings, _scratch(settings.scratch), runner)
+    began = now() - spent_s
+    turns = session.turns({(one.cell, one.round) for one in finished}, lambda: now() - began)
+    session.announce(reporter, spent_s, len(finished))
     interrupted = False
     try:
-        _all_turns(plan, limit_cells, outcomes, settings, scratch, reporter, store, runner)
+        for turn in turns:
+            started = now()
+            answer = session.run(turn)
+            if answer is None:
+                reporter.process_done(turn.cell.id, False, None)
+                continue
+            took_s = now() - started
+            store.append(Entry(turn.cell.id, turn.round, answer, took_s))
+            outcomes[turn.cell.id].add(answer, took_s)
+            reporter.process_done(turn.cell.id, answer["ok"], answer.get("reason"))
     except KeyboardInterrupt:
         interrupted = True
     finally:
         reporter.finished()
-        scratch.close()
+        session.scratch.close()
     rows = [
         _row(outcomes[cell.id], settings, interrupted)
         for cell in plan.cells
@@ -85,65 +103,64 @@ def _scratch(root: Path) -> Scratch:
         ) from error
 
 
-def _all_turns(
-    plan: Plan,
-    limit_cells: Mapping[str, Cell],
-    outcomes: Mapping[str, Outcome],
-    settings: RunSettings,
-    scratch: Scratch,
-    reporter: Reporter,
-    store: RunStore,
-    runner: Runner,
-) -> None:
-    began = time.monotonic()
-    for number, turn in enumerate(plan.turns):
-        outcome = outcomes[turn.cell.id]
+@dataclass(slots=True)
+class _Session:
+    """What starting a process takes."""
+
+    plan: Plan
+    limit_cells: Mapping[str, Cell]
+    outcomes: Mapping[str, Outcome]
+    settings: RunSettings
+    scratch: Scratch
+    runner: Runner
+    started: int = 0
+
+    def turns(self, done: set[tuple[str, int]], spent_s: Callable[[], float]) -> Iterator[Turn]:
+        if self.settings.budget_s is None:
+            return rounds(self.plan, done)
+        return budgeted(self.plan, self.outcomes, self.settings.budget_s, spent_s)
+
+    def announce(self, reporter: Reporter, spent_s: float, done: int) -> None:
+        cells = len(self.plan.cells)
+        if self.settings.budget_s is not None:
+            reporter.started(cells, 0, max(0.0, self.settings.budget_s - spent_s))
+            return
+        left = self.plan.processes - done
+        share = left / self.plan.processes if self.plan.processes else 0.0
+        reporter.started(cells, left, self.plan.estimate_s * share)
+
+    def run(self, turn: Turn) -> dict[str, Any] | None:
+        """The answer of a fresh process; None when nothing more can be learnt about the cell."""
+        cell, outcome = turn.cell, self.outcomes[turn.cell.id]
         if outcome.over:
-            reporter.process_done(turn.cell.id, False, None)
-            continue
-        spent = time.monotonic() - began
-        if settings.budget_s is not None and spent > settings.budget_s:
-            break
-        answer = _one_turn(turn, number, outcome, limit_cells, settings, scratch, runner)
-        store.append({"cell": turn.cell.id, "round": turn.round, "answer": answer})
-        outcome.add(answer)
-        reporter.process_done(turn.cell.id, answer["ok"], answer.get("reason"))
+            return None
+        self.started += 1
+        try:
+            place = self.scratch.fresh(f"{self.started:05d}")
+        except OSError as error:
+            return failure(f"no scratch folder: {error.strerror}")
+        try:
+            return self.runner(self._job(cell, outcome, place), cell.plan.timeout_ns)
+        finally:
+            self.scratch.drop(place)
 
-
-def _one_turn(
-    turn: Turn,
-    number: int,
-    outcome: Outcome,
-    limit_cells: Mapping[str, Cell],
-    settings: RunSettings,
-    scratch: Scratch,
-    runner: Runner,
-) -> dict[str, Any]:
-    cell = turn.cell
-    try:
-        place = scratch.fresh(f"{number:05d}")
-    except OSError as error:
-        return failure(f"no scratch folder: {error.strerror}")
-    job = Job(
-        cell_id=cell.id,
-        workload=cell.workload,
-        params=dict(cell.params),
-        backend=cell.backend,
-        core=cell.core,
-        samples=cell.plan.samples,
-        min_sample_ns=cell.plan.min_sample_ns,
-        batches=outcome.batches,
-        scratch=str(place),
-        allow_code=settings.allow_code,
-        limits={
-            limit: (limit_cells[limit].workload, dict(limit_cells[limit].params))
-            for limit in cell.limits
-        },
-    )
-    try:
-        return runner(job, cell.plan.timeout_ns)
-    finally:
-        scratch.drop(place)
+    def _job(self, cell: Cell, outcome: Outcome, place: Path) -> Job:
+        return Job(
+            cell_id=cell.id,
+            workload=cell.workload,
+            params=dict(cell.params),
+            backend=cell.backend,
+            core=cell.core,
+            samples=cell.plan.samples,
+            min_sample_ns=cell.plan.min_sample_ns,
+            batches=outcome.batches,
+            scratch=str(place),
+            allow_code=self.settings.allow_code,
+            limits={
+                limit: (self.limit_cells[limit].workload, dict(self.limit_cells[limit].params))
+                for limit in cell.limits
+            },
+        )
 
 
 def _row(outcome: Outcome, settings: RunSettings, interrupted: bool) -> Row:

@@ -103,7 +103,7 @@ def reason_of(error: BaseException) -> str:
 def main(source: TextIO, target: TextIO) -> None:
     raw = json.loads(source.read())
     raw["limits"] = {key: (name, params) for key, (name, params) in raw["limits"].items()}
-    json.dump(answer(Job(**raw)), target)
+    json.dump(answer(Job(**raw)), target, allow_nan=False)
     target.flush()
 
 

@@ -46,3 +46,19 @@ def test_failures_are_told_at_once_and_escaped_and_not_repeated() -> None:
     progress.process_done("b", False, "no \x1b[31m room")
     lines = stream.getvalue().splitlines()
     assert lines[1:] == ["failed: a: no \\x1b[31m room", "failed: b: as before"]
+
+
+def test_under_a_budget_the_time_left_is_told_and_no_number_to_reach() -> None:
+    clock, stream = FakeClock(), io.StringIO()
+    progress = PlainProgress(stream, clock)
+    progress.started(2, 0, 15.0)
+    for _ in range(2):
+        clock.ns += 10_000_000_000
+        progress.process_done("a.b", True, None)
+    progress.finished()
+    assert stream.getvalue().splitlines() == [
+        "2 cells in as many processes as fit in 15 s",
+        "1 processes, 5 s left",
+        "2 processes, 0 s left",
+        "2 processes done in 20 s",
+    ]

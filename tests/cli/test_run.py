@@ -13,6 +13,7 @@ from bench_cli import registry, results
 from bench_cli.cli.running import exit_code
 from bench_cli.errors import ExitCode
 from bench_cli.results import RequirementOutcome, RunResult
+from bench_cli.run_store import Entry
 from bench_cli.runner import run as runner
 from tests.cli.conftest import Bench
 from tests.report.rows import make_result, make_row
@@ -27,7 +28,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> RunResult:
     def execute(plan: Any, limit_cells: Any, **rest: Any) -> RunResult:
         rest["reporter"].started(len(plan.cells), plan.processes, plan.estimate_s)
         for cell in plan.cells:
-            rest["store"].append({"cell": cell.id})
+            rest["store"].append(Entry(cell.id, 0, {}))
             rest["reporter"].process_done(cell.id, True, None)
             row = make_row(cell.id, scenario=cell.scenario, params=dict(cell.params),
                            backend=cell.backend, core=cell.core)  # fmt: skip
@@ -145,7 +146,11 @@ def test_an_interrupted_run_prints_and_saves_what_is_there(
     found = bench("run")
     assert found.code == ExitCode.INTERRUPTED
     assert "Interrupted" in found.out
-    assert results.read(stored(project)[0]).interrupted
+    journal, path = stored(project)
+    assert results.read(path).interrupted
+    assert f"`bench run --resume results/{journal.name}` finishes the run." in (
+        found.err.replace(f"{project}/", "")
+    )
 
 
 # --- plan and list ---------------------------------------------------------------------------

@@ -214,3 +214,12 @@ def test_an_empty_result_is_a_page_too() -> None:
 
 def test_an_interrupted_result_says_so() -> None:
     assert "Interrupted" in page_of(make_row("wal.append[a=1]"), interrupted=True)
+
+
+def test_unequal_numbers_of_processes_are_a_column() -> None:
+    ids = [f"wal.append[backend=wal.mmap,core=native,record={r}]" for r in ("1KiB", "2KiB")]
+    often, once = make_row(ids[0], processes=(1.0,) * 7), make_row(ids[1], processes=(1.0,))
+    text = text_of(often, once)
+    assert "processes" in text
+    assert " 7 " in line_with(text, "1KiB")
+    assert "processes" not in text_of(often, make_row(ids[1], processes=(1.0,) * 7))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from bench_cli.cells import Cell, PlanSettings
 from bench_cli.errors import OutputError
 from bench_cli.interfaces import Durability
 from bench_cli.results import RunResult
-from bench_cli.run_store import RunStore
+from bench_cli.run_store import Entry, Header, RunStore, read_journal
 from bench_cli.runner.plan import Plan, make_plan
 from bench_cli.runner.run import RunSettings, execute, weaker
 from bench_cli.runner.worker import Job
@@ -62,20 +61,19 @@ def answering(job: Job, timeout_ns: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., tuple[RunResult, Watcher, list[dict[str, Any]]]]:
+def run(tmp_path: Path) -> Callable[..., tuple[RunResult, Watcher, list[Entry]]]:
     def go(
         plan: Plan, runner: Callable[[Job, int], dict[str, Any]], budget_s: float | None = None
-    ) -> tuple[RunResult, Watcher, list[dict[str, Any]]]:
+    ) -> tuple[RunResult, Watcher, list[Entry]]:
         watcher = Watcher()
-        store = RunStore(tmp_path / "run.journal.jsonl", {"seed": plan.seed})
+        store = RunStore(tmp_path / "run.journal.jsonl", Header(result="run.json"))
         result = execute(
             plan, LIMIT_CELLS, settings=RunSettings(tmp_path / "scratch", budget_s=budget_s),
             reporter=watcher, store=store, environment={}, runner=runner,
         )  # fmt: skip
         store.close(keep=True)
-        lines = (tmp_path / "run.journal.jsonl").read_text().splitlines()
         assert list((tmp_path / "scratch").iterdir()) == []
-        return result, watcher, [json.loads(line) for line in lines]
+        return result, watcher, read_journal(tmp_path / "run.journal.jsonl").entries
 
     return go
 
@@ -127,7 +125,7 @@ def test_a_cell_that_failed_runs_no_more_and_the_rest_goes_on(run: Any) -> None:
     by_id = {row.id: row for row in result.results}
     assert (by_id["bad"].status, by_id["bad"].reason) == ("failed", "killed by SIGKILL")
     assert by_id["good"].status == "ok"
-    assert sum(entry.get("cell") == "bad" for entry in journal) == 1
+    assert sum(entry.cell == "bad" for entry in journal) == 1
     assert len(watcher.done) == watcher.processes == 6
 
 
@@ -155,7 +153,7 @@ def test_ctrl_c_keeps_what_is_there_and_says_so(run: Any) -> None:
     result, watcher, journal = run(make_plan([cell("a"), cell("b"), cell("c")], seed=1), runner)
     assert result.interrupted
     assert watcher.ended
-    assert len(journal) == 1 + 3
+    assert len(journal) == 3
     rows = [row for row in result.results if row.id != LIMIT]
     assert len(rows) == 3
     assert all(
@@ -186,7 +184,7 @@ def test_scratch_that_cannot_be_made_is_one_error_with_a_remedy(tmp_path: Path) 
     with pytest.raises(OutputError, match="scratch") as caught:
         execute(
             make_plan([], seed=1), {}, settings=RunSettings(tmp_path / "file"), reporter=Watcher(),
-            store=RunStore(tmp_path / "j", {}), environment={},
+            store=RunStore(tmp_path / "j", Header()), environment={},
         )  # fmt: skip
     assert caught.value.remedy
 
@@ -194,7 +192,7 @@ def test_scratch_that_cannot_be_made_is_one_error_with_a_remedy(tmp_path: Path) 
 def test_an_unwritable_journal_is_refused_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="journal"):
-        RunStore(tmp_path / "file" / "j", {})
+        RunStore(tmp_path / "file" / "j", Header())
 
 
 def test_a_row_is_at_most_as_durable_as_its_log() -> None:

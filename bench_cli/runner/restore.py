@@ -1,0 +1,48 @@
+"""Taking up what an earlier session of a run had finished."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench_cli.run_store import Entry, ResumeRefused
+from bench_cli.runner.assemble import Outcome
+from bench_cli.runner.measure import Measurement
+from bench_cli.strict_json import JsonProblem, Shape, build
+
+
+def restore(outcomes: Mapping[str, Outcome], finished: Sequence[Entry]) -> float:
+    """Give each outcome its answers again; returns the seconds they took. Raises ResumeRefused
+    for entries that no run of this plan can have written."""
+    seen: set[tuple[str, int]] = set()
+    for number, entry in enumerate(finished, 2):
+        if entry.cell not in outcomes:
+            raise _refusal(number, f"no cell {entry.cell!r:.200} in the plan")
+        if (entry.cell, entry.round) in seen:
+            raise _refusal(number, f"process {entry.round} of {entry.cell} is there twice")
+        seen.add((entry.cell, entry.round))
+        try:
+            _check(entry.answer, Shape("answer"))
+        except JsonProblem as problem:
+            raise _refusal(number, str(problem)) from None
+        outcomes[entry.cell].add(entry.answer, entry.took_s)
+    return sum(entry.took_s for entry in finished)
+
+
+def _refusal(number: int, what: str) -> ResumeRefused:
+    return ResumeRefused(
+        f"the journal's line {number}: {what}",
+        remedy="it was changed by something else; start anew with `bench run`",
+    )
+
+
+def _check(answer: dict[str, Any], shape: Shape) -> None:
+    limits = answer.get("limits")
+    if not isinstance(answer.get("ok"), bool) or not isinstance(limits, dict):
+        raise JsonProblem("not the answer of a worker", field=shape.path)
+    if answer["ok"]:
+        build(Measurement, answer.get("cell"), shape.key("cell"))
+        for name, found in limits.items():
+            build(Measurement, found, shape.key("limits").key(name))
+    elif not isinstance(answer.get("reason"), str):
+        raise JsonProblem("a failure without its reason", field=shape.path)
