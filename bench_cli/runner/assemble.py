@@ -14,6 +14,8 @@ from bench_cli.requirements import ceiling_share
 from bench_cli.results import Row, Samples
 
 Answer = dict[str, Any]
+BESIDE = "limits of these rows"
+"""The scenario of limit rows that joined by themselves: no file's requirements speak of them."""
 
 
 @dataclass(slots=True)
@@ -139,6 +141,7 @@ def limit_rows(
     for limit, measured in sorted(found.items()):
         cell = limit_cells[limit]
         row = empty_row(cell, workloads[cell.workload], "ok", None)
+        row.scenario = BESIDE
         fill_measured(row, _same_work(measured))
         rows.append(row)
     return rows
