@@ -133,6 +133,8 @@ class DrawBody(PoolBody):
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self.batch = int(setting.params["batch"])
+        if self.batch > 1 and Capability.DRAW_MANY not in self.backend.capabilities:
+            raise Unsupported(f"{setting.backend} does not offer: {Capability.DRAW_MANY}")
         most = MOST_DRAWS[setting.core or "python"]
         flush = int(setting.params["flush_every"])
         if flush:
