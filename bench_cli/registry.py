@@ -84,8 +84,10 @@ def not_built(module: str) -> str | None:
     """Why one compiled module cannot be used; None when it can."""
     try:
         importlib.import_module(module)
+    except ModuleNotFoundError:
+        return f"the compiled twin {module} is not built"
     except (ImportError, ValueError) as error:  # ValueError: built against another version
-        return f"the compiled twin {module} is not built ({error})"
+        return f"the compiled twin {module} cannot be loaded ({error})"
     return None
 
 

@@ -45,7 +45,7 @@ class _Limits:
             from bench_cli.workloads import native
         except ImportError as error:
             raise Unsupported(
-                f"limits are measured by the compiled module, which is not built ({error})"
+                "limits are measured by the compiled module, which is not built"
             ) from error
         self.native = native
 
