@@ -12,6 +12,7 @@ from bench_cli.interfaces import Durability, Workload
 from bench_cli.metrics import METRICS, Kind
 from bench_cli.requirements import ceiling_share
 from bench_cli.results import Row, Samples
+from bench_cli.runner.steady import UNSTEADY
 
 Answer = dict[str, Any]
 BESIDE = "limits of these rows"
@@ -96,6 +97,8 @@ def fill_measured(row: Row, found: Sequence[Mapping[str, Any]]) -> None:
     row.per_process = _noisy(found, first)
     row.metrics = {name: statistics.median(values) for name, values in row.per_process.items()}
     row.warnings = sorted({text for one in found for text in one["warnings"]})
+    if 2 * sum(not one.get("steady", True) for one in found) > len(found):
+        row.warnings.append(UNSTEADY)  # in one process it may be the machine, in most it is the row
     _exact(row, found)
 
 

@@ -95,23 +95,24 @@ def take_sample(
 class Calibration:
     """What the warm-up settled. ``overhead_ns``: the empty loop of one batch. ``short``: a sample
     would stay below ``min_sample_ns``, because preparation takes so much longer than what is
-    timed that a full one would take for ever."""
+    timed that a full one would take for ever. ``batch_ns``: the times of its batches."""
 
     batches: int
     overhead_ns: float
     short: bool = False
+    batch_ns: tuple[int, ...] = ()
 
 
 def calibrate(body: Body, min_sample_ns: int, now: Now = time.perf_counter_ns) -> Calibration:
-    """The warm-up: one sample, discarded.
+    """The beginning of the warm-up: one sample, discarded.
 
     The number of batches follows from the faster half of the warm-up's batches, so that a first,
     cold one does not make every sample too short.
     """
     overhead = loop_overhead_ns(body.info.loop, now)
     if body.info.batches:
-        take_sample(body, body.info.batches, overhead, now)
-        return Calibration(body.info.batches, overhead)
+        first = take_sample(body, body.info.batches, overhead, now)
+        return Calibration(body.info.batches, overhead, batch_ns=tuple(first.batch_ns))
     batch_ns: list[int] = []
     cap_ns = WALL_CAP * min_sample_ns
     began = now()
@@ -123,7 +124,14 @@ def calibrate(body: Body, min_sample_ns: int, now: Now = time.perf_counter_ns) -
     typical = max(1.0, sum(fast_half) / len(fast_half))
     wanted = int(min_sample_ns * 1.05 / typical) + 1
     most = max(1, int(cap_ns / wall_per_batch))
-    return Calibration(min(wanted, most), overhead, short=wanted > most)
+    return Calibration(min(wanted, most), overhead, wanted > most, tuple(batch_ns))
+
+
+def repeat(body: Body, batches: int, now: Now = time.perf_counter_ns) -> Calibration:
+    """The beginning of the warm-up where another process has calibrated already."""
+    overhead = loop_overhead_ns(body.info.loop, now)
+    first = take_sample(body, batches, overhead, now)
+    return Calibration(batches, overhead, batch_ns=tuple(first.batch_ns))
 
 
 def _batches_left(done: list[int], min_sample_ns: int) -> int:

@@ -17,9 +17,10 @@ from bench_cli.runner.loop import (
     Sample,
     calibrate,
     empty_loop,
-    loop_overhead_ns,
+    repeat,
     take_sample,
 )
+from bench_cli.runner.steady import settle
 
 SEED = 42
 """The data of every cell is made from this seed, so that exact metrics agree between runs; the
@@ -32,6 +33,7 @@ class Measurement:
 
     ``time_ns`` has one overhead-corrected value per sample, each over ``ops`` operations.
     ``exact`` holds metrics of the counting pass, ``noisy`` those of the timed samples.
+    ``steady``: the warm-up settled.
     """
 
     ops: int
@@ -42,6 +44,7 @@ class Measurement:
     noisy: dict[str, float] = field(default_factory=dict)
     exact: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    steady: bool = True
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -88,6 +91,7 @@ def _timed(body: Body, sampling: Sampling) -> Measurement:
     try:
         now = body.info.now or time.perf_counter_ns
         settled = _warm_up(body, sampling, now)
+        unsteady = settle(body, settled, sampling.min_sample_ns, now)
         batches, overhead = settled.batches, settled.overhead_ns
         samples = [take_sample(body, batches, overhead, now) for _ in range(sampling.samples)]
     finally:
@@ -101,6 +105,7 @@ def _timed(body: Body, sampling: Sampling) -> Measurement:
         result.warnings.append(
             f"the loop is {share:.0%} of the measured time; the rest is too small to trust"
         )
+    result.steady = unsteady is None
     if settled.short:
         result.warnings.append(
             f"samples are shorter than {sampling.min_sample_ns / 1e6:g} ms: "
@@ -112,9 +117,7 @@ def _timed(body: Body, sampling: Sampling) -> Measurement:
 def _warm_up(body: Body, sampling: Sampling, now: Now) -> Calibration:
     if sampling.batches is None:
         return calibrate(body, sampling.min_sample_ns, now)
-    settled = Calibration(sampling.batches, loop_overhead_ns(body.info.loop, now))
-    take_sample(body, settled.batches, settled.overhead_ns, now)
-    return settled
+    return repeat(body, sampling.batches, now)
 
 
 def _noisy_metrics(

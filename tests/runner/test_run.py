@@ -52,6 +52,7 @@ def measured(job: Job, ns: float = 100.0, **exact: float) -> dict[str, Any]:
     return {
         "ops": 10, "payload": 512, "unit": "ops", "batches": 5, "time_ns": [ns * 10, ns * 10],
         "noisy": {"overhead_share": 0.1}, "exact": {"exact_ops": 10, **exact}, "warnings": [],
+        "steady": True,
     }  # fmt: skip
 
 
@@ -201,3 +202,17 @@ def test_a_row_is_at_most_as_durable_as_its_log() -> None:
     assert weaker(policy, silent, syncs=True) == Durability("D3", integrity="I1", damage="C0")
     assert weaker(policy, silent, syncs=False).level == "D1"
     assert weaker(policy, Durability("D0"), syncs=True) == Durability("D0")
+
+
+@pytest.mark.parametrize(("steady", "told"), [("110", False), ("100", True), ("000", True)])
+def test_a_row_that_did_not_settle_in_most_processes_is_told(
+    run: Any, steady: str, told: bool
+) -> None:
+    left = iter(steady)
+
+    def runner(job: Job, timeout_ns: int) -> dict[str, Any]:
+        found = {**measured(job), "steady": next(left) == "1"}
+        return {"ok": True, "cell": found, "limits": {}}
+
+    row = run(make_plan([cell("a")], seed=1), runner)[0].results[0]
+    assert any("did not settle" in warning for warning in row.warnings) == told
