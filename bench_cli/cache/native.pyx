@@ -394,6 +394,8 @@ cdef class Cache(Vectored):
         self.publish(self.make_file(name) if file is None else file, size)
 
     def close(self):
+        while self.gated and not self.closed:
+            self.wait_turn()
         if self.closed:
             return
         self.rest()
@@ -404,6 +406,7 @@ cdef class Cache(Vectored):
         pool_trim(&self.pool, 0)
         self.closed = True
         self.resume()
+        self.wake()
 
 
 cdef list extents_of(block *b):

@@ -389,6 +389,7 @@ class Cache:
             self._files.clear()
             self._shelves.pool.trim(0)
             self._closed = True
+        self._waiter.wake()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -22,9 +22,13 @@ _BLOCK_FILE = re.compile(r"(\d+)\.blk")
 
 
 def merge(old: bytes, extents: Iterable[tuple[int, Buffer]]) -> bytes:
-    """``old`` with the extents laid over it, zeros where neither has bytes."""
+    """``old`` with the extents laid over it, zeros where neither has bytes. One extent over
+    everything, the usual block, is not copied when it is ``bytes``."""
+    laid = list(extents)
+    if len(laid) == 1 and laid[0][0] == 0 and memoryview(laid[0][1]).nbytes >= len(old):
+        return bytes(laid[0][1])
     merged = bytearray(old)
-    for start, data in extents:
+    for start, data in laid:
         view = memoryview(data).cast("B")
         if len(merged) < start:
             merged.extend(bytes(start - len(merged)))

@@ -218,7 +218,7 @@ class Uploader:
             return self._cache.mark_uploaded(dirty.name, dirty.block, generation)
 
     def _verify(self, dirty: DirtyBlock, extents: list[tuple[int, bytes]]) -> None:
-        stored = memoryview(self._store.get(dirty.name, dirty.block) or b"")
+        stored = self._store.get(dirty.name, dirty.block) or b""
         for start, data in extents:
             if stored[start : start + len(data)] != data:
                 raise StoreError(

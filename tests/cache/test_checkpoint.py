@@ -177,6 +177,22 @@ def test_both_twins_write_the_same_snapshot(tmp_path: Path) -> None:
     assert images[0] == images[1]
 
 
+@pytest.mark.parametrize("writer, reader", [TWINS, TWINS[::-1]])
+def test_each_twin_recovers_what_the_other_wrote(tmp_path: Path, writer: str, reader: str) -> None:
+    logs = FakeLogBackend()
+    cache = load(writer).open(small(), log=logs.log, directory=tmp_path)
+    cache.write("a", 100, b"x" * 9000)
+    cache.checkpoint()
+    cache.write("a", 50, b"y" * 100)
+    cache.write("b", 0, b"z")
+    cache.mark_uploaded(*cache.dirty_blocks("b")[0])
+    cache.truncate("a", 5000)
+    expected = cache.dirty_blocks(), cache.list_files(), read(cache, "a", 0, 6000)
+    cache.close()
+    cache = recovered(load(reader), logs, tmp_path, small())
+    assert (cache.dirty_blocks(), cache.list_files(), read(cache, "a", 0, 6000)) == expected
+
+
 # --- damage ------------------------------------------------------------------------------------
 
 

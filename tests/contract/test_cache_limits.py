@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench_cli.errors import CacheFull
+from bench_cli.errors import CacheError, CacheFull
 from bench_cli.interfaces import CacheBackend, CacheOptions
 from tests.contract.cache_backends import (
     KIB,
@@ -195,6 +195,18 @@ def test_a_write_waits_no_longer_than_its_time(backend: CacheBackend) -> None:
         assert waiter.waits == [1000, 990]
     assert cache.list_files() == [("a", 1)]
     assert cache.stats().waited_ns == 2000
+
+
+def test_a_write_that_waits_ends_when_the_cache_is_closed(backend: CacheBackend) -> None:
+    clock = FakeClock()
+    waiter = FakeWaiter(clock)
+    cache = backend.open(small(max_size=4 * KIB, wait_ns=1000), clock=clock, waiter=waiter)
+    cache.write("a", 0, b"a")
+    waiter.meanwhile = cache.close
+    with pytest.raises(CacheError) as refusal:
+        cache.write("b", 0, b"b")
+    assert type(refusal.value) is CacheError
+    assert waiter.wakes == 1
 
 
 def test_a_write_that_can_never_fit_does_not_wait(backend: CacheBackend) -> None:
