@@ -24,7 +24,7 @@ from bench_cli.wal import log as specification
 from bench_cli.wal import recovery
 from bench_cli.wal.segment import MappedSegment, SegmentSet, check_options
 
-cdef extern from "textline.h" nogil:
+cdef extern from "textread.h" nogil:
     ctypedef struct frame_fields:
         uint32_t seed
         uint8_t kind
@@ -52,6 +52,12 @@ cdef extern from "textline.h" nogil:
     uint8_t *text_begin(uint8_t *to, const frame_fields *f)
     uint8_t *text_escape(uint8_t *to, const uint8_t *source, size_t length)
     uint32_t text_seal(uint8_t *line, uint8_t *end, uint32_t seed)
+    void text_setup()
+    const uint8_t *text_line_end(const uint8_t *source, const uint8_t *end, int *over)
+    const uint8_t *text_parse(const uint8_t *line, const uint8_t *end, uint32_t seed,
+                              frame_fields *f, uint32_t *crc)
+    size_t text_payload_bound(const frame_fields *f, size_t length)
+    int text_payload(uint8_t *to, frame_fields *f, const uint8_t *source, const uint8_t *end)
 
 cdef extern from "<unistd.h>" nogil:
     int usleep(unsigned int microseconds)
@@ -79,6 +85,7 @@ cdef enum:
     SCRATCH = 64 << 10
 
 frame_setup(1)
+text_setup()
 
 
 def crc32c(data, uint32_t seed=0):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from bench_cli.interfaces import FileSystem
 
-WINDOW = 1 << 20
+WINDOW = 64 << 10
 _ZEROS = bytes(WINDOW)
 _LINE_END = re.compile(b"[\n\0]")
 _NOT_ZERO = re.compile(b"[^\0]")

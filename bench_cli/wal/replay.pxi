@@ -1,8 +1,5 @@
-# Part of native.pyx: reading a log back. The undamaged part of the binary format is walked here;
-# every verdict, and the text format, is recovery.py's, which both twins share.
-
-cdef size_t WINDOW = 1 << 20  # bytes read at a time
-
+# Part of native.pyx: reading a log back. The undamaged part of a segment is walked here; every
+# verdict is recovery.py's, which both twins share.
 
 cdef class Replay:
     """Stands for ``apply`` where the consumer is a C function."""
@@ -32,69 +29,165 @@ cdef object recovered(directory, options, apply):
 
 
 cdef object walker(options):
-    return walk if options.format == "binary" else None
+    return walk_binary if options.format == "binary" else walk_text
 
 
-cdef int deliver(object apply, Replay consumer, view, const uint8_t *window, size_t start,
-                 frame_fields *fields) except -1:
-    """Hand out the records of the frame at ``window + start``."""
-    cdef const uint8_t *sizes = window + start + FRAME_HEADER
-    cdef size_t at = start + FRAME_HEADER
+# --- one segment -----------------------------------------------------------------------------
+
+@cython.final
+cdef class Walk:
+    """The way through a segment: the bytes at hand, and what was found so far. The payloads
+    handed out are slices of a ``bytes`` window, which lives as long as any of them."""
+
+    cdef object reader, apply, view
+    cdef Replay consumer
+    cdef const uint8_t *window
+    cdef size_t start, held  # the window in the file
+    cdef size_t offset, limit
+    cdef uint64_t expected, records
+    cdef uint32_t crc
+    cdef uint8_t *scratch
+    cdef size_t scratch_size
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.scratch)
+
+
+cdef Walk begin_walk(reader, size_t limit, scan):
+    cdef Walk self = Walk.__new__(Walk)
+    self.reader, self.limit, self.apply = reader, limit, scan.apply
+    self.consumer = self.apply if type(self.apply) is Replay else None
+    self.offset, self.expected, self.crc = scan.position, scan.next, scan.chain
+    return self
+
+
+cdef int end_walk(Walk self, scan) except -1:
+    scan.position, scan.next, scan.chain = self.offset, self.expected, self.crc
+    scan.records += self.records
+    return 0
+
+
+cdef size_t at_hand(Walk self, size_t size) except? 0:
+    """How many bytes stand in the window from the offset on: at least ``size``, or all there are
+    below the limit."""
+    cdef size_t end = self.start + self.held
+    if self.offset < end and (end - self.offset >= size or end >= self.limit):
+        return end - self.offset
+    self.reader.at(self.offset, size)
+    block, begin = self.reader.window(self.offset)
+    self.view = memoryview(block)
+    self.window, self.held = <const uint8_t *>PyBytes_AS_STRING(block), len(block)
+    self.start = self.offset - <size_t>begin
+    return self.start + self.held - self.offset
+
+
+cdef int passed(Walk self, const frame_fields *fields, size_t size, uint32_t crc) except -1:
+    self.offset += size
+    self.crc = crc
+    self.expected += fields.count
+    self.records += fields.count
+    return 0
+
+
+cdef int deliver(Walk self, view, const uint8_t *payload, size_t at,
+                 const frame_fields *fields) except -1:
+    """Hand out the records of a frame. Its payload is at ``payload``, and at ``at`` in ``view``."""
+    cdef const uint8_t *sizes = payload
     cdef uint32_t index, size = fields.length
-    if apply is None:
-        return 0
-    if fields.flags:
-        at += 4 * <size_t>fields.count
+    cdef size_t skip = 4 * <size_t>fields.count if fields.flags else 0
+    payload += skip
+    at += skip
     for index in range(fields.count):
         if fields.flags:
             memcpy(&size, sizes + 4 * index, 4)
-        if consumer is not None:
-            consumer.function(
-                consumer.context, fields.sequence + index, fields.kind, window + at, size
+        if self.consumer is not None:
+            self.consumer.function(
+                self.consumer.context, fields.sequence + index, fields.kind, payload, size
             )
         else:
-            apply(fields.sequence + index, fields.kind, view[at:at + size])
+            self.apply(fields.sequence + index, fields.kind, view[at:at + size])
+        payload += size
         at += size
     return 0
 
 
-def walk(reader, size_t limit, uint32_t seed, scan):
-    """Deliver frames from ``scan.position`` on, up to the first that is not the next one. The
-    payloads handed out are slices of a ``bytes`` window, which lives as long as any of them."""
-    cdef object apply = scan.apply
-    cdef Replay consumer = apply if type(apply) is Replay else None
-    cdef size_t offset = scan.position, start = 0, held = 0, at, size, wanted = WINDOW
-    cdef uint64_t expected = scan.next, records = 0
-    cdef const uint8_t *window = NULL
+def walk_binary(reader, size_t limit, uint32_t seed, scan):
+    """Deliver frames from ``scan.position`` on, up to the first that is not the next one."""
+    cdef Walk self = begin_walk(reader, limit, scan)
+    cdef const uint8_t *frame
     cdef frame_fields fields
-    cdef uint32_t crc = scan.chain, found
-    view = memoryview(b"")
-    while offset < limit:
-        at = offset - start
-        size = FRAME_HEADER
-        if at + size <= held:
-            if not frame_parse(window + at, seed, &fields):
-                break
-            if fields.kind == FRAME_FOOTER or fields.sequence != expected:
-                break
-            size = frame_size(fields.length)
-            if offset + size > limit:
-                break
-            if at + size <= held:
-                if not frame_check(window + at, &fields, &found):
-                    break
-                deliver(apply, consumer, view, window, at, &fields)
-                crc = found
-                expected += fields.count
-                records += fields.count
-                offset += size
-                continue
-        elif offset + size > limit:
+    cdef size_t size
+    cdef uint32_t crc
+    while self.offset < limit and at_hand(self, FRAME_HEADER) >= <size_t>FRAME_HEADER:
+        frame = self.window + (self.offset - self.start)
+        if not frame_parse(frame, seed, &fields):
             break
-        block = bytes(reader.at(offset, max(size, wanted)))
-        if <size_t>len(block) < size:
+        if fields.kind == FRAME_FOOTER or fields.sequence != self.expected:
             break
-        window, held, start = <const uint8_t *>PyBytes_AS_STRING(block), len(block), offset
-        view = memoryview(block)
-    scan.position, scan.next, scan.chain = offset, expected, crc
-    scan.records += records
+        size = frame_size(fields.length)
+        if self.offset + size > limit or at_hand(self, size) < size:
+            break
+        frame = self.window + (self.offset - self.start)
+        if not frame_check(frame, &fields, &crc):
+            break
+        if self.apply is not None:
+            deliver(self, self.view, frame + FRAME_HEADER,
+                    self.offset - self.start + FRAME_HEADER, &fields)
+        passed(self, &fields, size, crc)
+    end_walk(self, scan)
+
+
+def walk_text(reader, size_t limit, uint32_t seed, scan):
+    """The same for lines."""
+    cdef Walk self = begin_walk(reader, limit, scan)
+    cdef const uint8_t *line
+    cdef const uint8_t *end
+    cdef const uint8_t *payload
+    cdef frame_fields fields
+    cdef uint32_t crc
+    while self.offset < limit:
+        end = whole_line(self)
+        if end == NULL:
+            break
+        line = self.window + (self.offset - self.start)
+        payload = text_parse(line, end, seed, &fields, &crc)
+        if payload == NULL or fields.sequence != self.expected:
+            break
+        if not unescape(self, &fields, payload, end):
+            break
+        if self.apply is not None:
+            view = None
+            if self.consumer is None:
+                view = memoryview(self.scratch[:fields.length])
+            deliver(self, view, self.scratch, 0, &fields)
+        passed(self, &fields, end + 1 - line, crc)
+    end_walk(self, scan)
+
+
+cdef const uint8_t *whole_line(Walk self) except? NULL:
+    """The newline that ends the line at the offset, once it is in the window; NULL when there is
+    none."""
+    cdef size_t wanted = 1, found
+    cdef const uint8_t *line
+    cdef const uint8_t *end
+    cdef int over = 0
+    while True:
+        found = at_hand(self, wanted)
+        line = self.window + (self.offset - self.start)
+        end = text_line_end(line, line + found, &over)
+        if end != NULL or over or found < wanted or self.offset + found >= self.limit:
+            return end
+        wanted = 2 * found + 1  # doubling keeps a line of any length linear
+
+
+cdef int unescape(Walk self, frame_fields *fields, const uint8_t *payload,
+                  const uint8_t *end) except -1:
+    """The payload, as in a binary frame, into ``scratch``; 0 when it is not a valid one."""
+    cdef size_t bound = text_payload_bound(fields, end - payload)
+    cdef void *grown
+    if bound > self.scratch_size:
+        grown = PyMem_RawRealloc(self.scratch, bound)
+        if grown == NULL:
+            raise MemoryError
+        self.scratch, self.scratch_size = <uint8_t *>grown, bound
+    return text_payload(self.scratch, fields, payload, end)
