@@ -70,6 +70,8 @@ class CacheBody(PlainBody):
             self.cache = self.backend.open(self.options, log=self.log, directory=self.place)
         else:
             self.cache = self.backend.open(self.options)
+        # bound once, so that a batch allocates nothing of its own
+        self.write, self.read_into = self.cache.write, self.cache.read_into
 
     def clean(self) -> None:
         """Mark everything uploaded and shorten the log: a batch starts with nothing pending."""
@@ -150,7 +152,7 @@ class WriteBody(CacheBody):
             self.clean()
 
     def run(self) -> None:
-        write, name, data = self.cache.write, NAME, self.data.current
+        write, name, data = self.write, NAME, self.data.current
         for offset in self.offsets:
             write(name, offset, data)
 
@@ -209,7 +211,7 @@ class RandomWriteBody(CacheBody):
         self.cache.trim()
 
     def run(self) -> None:
-        write, name, data = self.cache.write, NAME, self.data
+        write, name, data = self.write, NAME, self.data
         for offset in self.offsets:
             write(name, offset, data)
 
@@ -236,7 +238,7 @@ class MultiFileBody(CacheBody):
         self._write_all()
 
     def _write_all(self) -> None:
-        write, data = self.cache.write, self.data.current
+        write, data = self.write, self.data.current
         for name, offset in self.targets:
             write(name, offset, data)
 
@@ -269,7 +271,7 @@ class ReadBody(CacheBody):
         self.buffer[:] = bytes(self.size)
 
     def run(self) -> None:
-        read_into, name, buffer = self.cache.read_into, NAME, self.buffer
+        read_into, name, buffer = self.read_into, NAME, self.buffer
         for offset in self.offsets:
             read_into(name, offset, buffer)
 
@@ -310,7 +312,7 @@ class OverlapBody(CacheBody):
         self.buffer[:] = bytes(self.READ)
 
     def run(self) -> None:
-        read_into, name, buffer = self.cache.read_into, NAME, self.buffer
+        read_into, name, buffer = self.read_into, NAME, self.buffer
         for _ in self.laps:
             read_into(name, 0, buffer)
 
@@ -337,7 +339,7 @@ class WriteReadWriteBody(CacheBody):
         self.buffer[:] = bytes(self.size)
 
     def run(self) -> None:
-        write, read_into = self.cache.write, self.cache.read_into
+        write, read_into = self.write, self.read_into
         name, first, second, buffer = NAME, self.first, self.second.current, self.buffer
         for offset in self.offsets:
             write(name, offset, first)

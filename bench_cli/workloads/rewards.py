@@ -140,15 +140,18 @@ class DrawBody(PoolBody):
         if flush:
             most = min(most, max(50, flush * 50))  # a sync takes long; keep a batch short
         self.laps = laps(max(1, most // self.batch))
+        # bound once, so that a batch allocates nothing of its own
+        self.draw = self.pool.draw
+        self.draw_many: Any = self.pool.draw_many if self.batch > 1 else None
         self.info = BodyInfo(len(self.laps) * self.batch, unit=self.unit, loop=self.laps)
 
     def run(self) -> None:
         if self.batch > 1:
-            draw_many, batch = self.pool.draw_many, self.batch
+            draw_many, batch = self.draw_many, self.batch
             for _ in self.laps:
                 draw_many(batch)
             return
-        draw = self.pool.draw
+        draw = self.draw
         for _ in self.laps:
             draw()
 
