@@ -36,7 +36,7 @@ from bench_cli.cache.waiting import ConditionWaiter
 from bench_cli.errors import CacheFull, Unsupported
 from bench_cli.filesystem import CLOCK, SYSTEM
 from bench_cli.interfaces import CacheStats, Capability, DirtyBlock, Durability
-from bench_cli.wal.format import write_head as encoded_head
+from bench_cli.payloads import write_head as encoded_head
 
 cdef extern from "Python.h":
     PyObject *PyDict_GetItemWithError(dict mapping, object key) except? NULL
@@ -134,60 +134,6 @@ cdef class File:
     def __dealloc__(self):
         free_table(&self.table, self.block_size)
         PyMem_RawFree(self.head)
-
-
-@cython.final
-cdef class Batch:
-    """The requests of a vectored call, their buffers held. Requests after one that is no request
-    are not taken: ``error`` says what was wrong with it."""
-
-    cdef list sources
-    cdef list names
-    cdef request *items
-    cdef Py_ssize_t count
-    cdef object error
-
-    def __cinit__(self, requests, bint writable):
-        self.sources = list(requests)
-        self.names = []
-        self.items = <request *>PyMem_RawCalloc(len(self.sources) + 1, sizeof(request))
-        if not self.items:
-            raise MemoryError()
-        try:
-            for entry in self.sources:
-                name, offset, source = entry
-                self.add(name, offset, source, writable)
-        except Exception as error:
-            self.error = error
-
-    cdef int add(self, name, offset, source, bint writable) except -1:
-        cdef request *item = &self.items[self.count]
-        hash(name)  # or looking it up would stop a run that has begun
-        take_buffer(source, &item.view, PyBUF_WRITABLE if writable else PyBUF_SIMPLE)
-        item.data, item.length = <unsigned char *>item.view.buf, item.view.len
-        self.count += 1  # from here on the buffer is released with the batch
-        try:
-            item.offset = whole(offset)
-            check_range(offset, item.offset, item.length)
-        except BaseException:
-            self.count -= 1
-            PyBuffer_Release(&item.view)
-            raise
-        self.names.append(name)
-        return 0
-
-    cdef int64_t bytes_between(self, Py_ssize_t start, Py_ssize_t end):
-        cdef int64_t total = 0
-        cdef Py_ssize_t i
-        for i in range(start, end):
-            total += self.items[i].length
-        return total
-
-    def __dealloc__(self):
-        cdef Py_ssize_t i
-        for i in range(self.count):
-            PyBuffer_Release(&self.items[i].view)
-        PyMem_RawFree(self.items)
 
 
 include "state.pxi"

@@ -23,7 +23,7 @@ from bench_cli.interfaces import (
     Recovery,
     WriteAheadLog,
 )
-from bench_cli.wal.format import decode_remove, decode_truncate, decode_uploaded, decode_write
+from bench_cli.payloads import decode_remove, decode_truncate, decode_uploaded, decode_write
 
 
 class Recoverable(BlockCache, Protocol):

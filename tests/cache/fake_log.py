@@ -18,7 +18,7 @@ from bench_cli.interfaces import (
     RecordKind,
     Recovery,
 )
-from bench_cli.wal.format import encode_remove, encode_truncate, encode_uploaded, encode_write
+from bench_cli.payloads import encode_remove, encode_truncate, encode_uploaded, encode_write
 
 
 class FakeLog:
