@@ -160,7 +160,7 @@ class RecordKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One recovered record. ``payload`` is the kind's own encoding (see ``wal/format.py``)."""
+    """One recovered record. ``payload`` is the kind's own encoding (``payloads.py``)."""
 
     sequence: int
     kind: int

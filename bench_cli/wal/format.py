@@ -1,4 +1,4 @@
-"""The bytes of a log: segment headers, binary frames, and the payloads of file records.
+"""The bytes of a log: segment headers and binary frames. Payloads are in ``payloads.py``.
 
 Everything is little-endian. Checksums are CRC-32C seeded with the segment's random salt, so that
 bytes of an earlier life of the same blocks never pass as records.
@@ -41,7 +41,6 @@ from dataclasses import dataclass
 
 from google_crc32c import extend as _extend
 
-from bench_cli.errors import RecordTooLarge
 from bench_cli.interfaces import Buffer
 
 MAGIC = b"BENCHWAL"
@@ -58,8 +57,6 @@ MAX_KIND = 254
 BATCH = 1
 NOTHING_DURABLE = 0xFFFFFFFF  # a lag that does not fit: promises nothing
 MAX_BATCH = 65_535  # count is two bytes
-MAX_NAME = 65_535
-MAX_UNSIGNED = (1 << 63) - 1  # offsets, sizes and block numbers: a file offset is signed
 
 _HEADER = struct.Struct("<8sHHIQQQQI")
 _FRAME = struct.Struct("<BBHIQI")
@@ -232,90 +229,3 @@ def decode_frame_header(seed: int, head: bytes) -> tuple[int, int, int, int, int
     if flags & ~BATCH or count == 0 or (count > 1 and not flags):
         return None
     return kind, flags, count, length, sequence, lag
-
-
-# --- payloads of file records ----------------------------------------------------------------
-#
-#   WRITE      | offset u64 | name length u32 | name | data |
-#   REMOVE     | name |
-#   TRUNCATE   | size u64 | name |
-#   UPLOADED   | block u64 | generation u64 | name |
-#
-# Names are UTF-8; bytes that are not (file names may hold any) travel as surrogate escapes.
-
-_WRITE = struct.Struct("<QI")
-_UPLOADED = struct.Struct("<QQ")
-
-
-def encode_name(name: str) -> bytes:
-    encoded = name.encode("utf-8", "surrogateescape")
-    if len(encoded) > MAX_NAME:
-        raise RecordTooLarge(
-            f"a file name of {len(encoded)} bytes; the log holds {MAX_NAME}",
-            size=len(encoded),
-            limit=MAX_NAME,
-        )
-    return encoded
-
-
-def _decode_name(encoded: Buffer) -> str:
-    return bytes(encoded).decode("utf-8", "surrogateescape")
-
-
-def _unsigned(what: str, value: int) -> int:
-    if not 0 <= value <= MAX_UNSIGNED:
-        raise ValueError(f"{what} is {value}, outside 0..{MAX_UNSIGNED}")
-    return value
-
-
-def write_head(name: str, offset: int) -> bytes:
-    """The part of a WRITE payload before the data."""
-    encoded = encode_name(name)
-    return _WRITE.pack(_unsigned("offset", offset), len(encoded)) + encoded
-
-
-def encode_write(name: str, offset: int, data: Buffer) -> bytes:
-    return write_head(name, offset) + as_bytes(data)
-
-
-def encode_remove(name: str) -> bytes:
-    return encode_name(name)
-
-
-def encode_truncate(name: str, size: int) -> bytes:
-    return _U64.pack(_unsigned("size", size)) + encode_name(name)
-
-
-def encode_uploaded(name: str, block: int, generation: int) -> bytes:
-    numbers = _unsigned("block", block), _unsigned("generation", generation)
-    return _UPLOADED.pack(*numbers) + encode_name(name)
-
-
-def decode_write(payload: memoryview) -> tuple[str, int, memoryview]:
-    """(name, offset, data). Raises ValueError when the payload is not one."""
-    if len(payload) < _WRITE.size:
-        raise ValueError(f"a write record of {len(payload)} bytes")
-    offset, length = _WRITE.unpack_from(payload)
-    start = _WRITE.size + length
-    if start > len(payload):
-        raise ValueError(f"a name of {length} bytes in a write record of {len(payload)}")
-    return _decode_name(payload[_WRITE.size : start]), offset, payload[start:]
-
-
-def decode_remove(payload: memoryview) -> str:
-    return _decode_name(payload)
-
-
-def decode_truncate(payload: memoryview) -> tuple[str, int]:
-    """(name, size). Raises ValueError when the payload is not one."""
-    if len(payload) < _U64.size:
-        raise ValueError(f"a truncate record of {len(payload)} bytes")
-    return _decode_name(payload[_U64.size :]), _U64.unpack_from(payload)[0]
-
-
-def decode_uploaded(payload: memoryview) -> tuple[str, int, int]:
-    """(name, block, generation). Raises ValueError when the payload is not one."""
-    if len(payload) < _UPLOADED.size:
-        raise ValueError(f"an uploaded record of {len(payload)} bytes")
-    block, generation = _UPLOADED.unpack_from(payload)
-    return _decode_name(payload[_UPLOADED.size :]), block, generation

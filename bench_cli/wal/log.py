@@ -31,6 +31,7 @@ from bench_cli.interfaces import (
     RecordKind,
     Recovery,
 )
+from bench_cli.payloads import encode_remove, encode_truncate, encode_uploaded, encode_write
 from bench_cli.wal import format as fmt
 from bench_cli.wal.recovery import Scan, recover
 from bench_cli.wal.segment import MappedSegment, Segment, SegmentSet, check_options
@@ -78,16 +79,16 @@ class FileRecords(ABC):
     def append(self, payload: Buffer, kind: int = RecordKind.DATA) -> int: ...
 
     def append_write(self, name: str, offset: int, data: Buffer) -> int:
-        return self.append(fmt.encode_write(name, offset, data), RecordKind.WRITE)
+        return self.append(encode_write(name, offset, data), RecordKind.WRITE)
 
     def append_remove(self, name: str) -> int:
-        return self.append(fmt.encode_remove(name), RecordKind.REMOVE)
+        return self.append(encode_remove(name), RecordKind.REMOVE)
 
     def append_truncate(self, name: str, size: int) -> int:
-        return self.append(fmt.encode_truncate(name, size), RecordKind.TRUNCATE)
+        return self.append(encode_truncate(name, size), RecordKind.TRUNCATE)
 
     def append_uploaded(self, name: str, block: int, generation: int) -> int:
-        return self.append(fmt.encode_uploaded(name, block, generation), RecordKind.UPLOADED)
+        return self.append(encode_uploaded(name, block, generation), RecordKind.UPLOADED)
 
 
 class NoneLog(FileRecords):

@@ -19,6 +19,7 @@ import os
 from bench_cli.errors import LogClosed, LogPoisoned, RecordTooLarge
 from bench_cli.filesystem import SYSTEM
 from bench_cli.interfaces import LogStats
+from bench_cli.payloads import encode_remove, encode_truncate, encode_uploaded, write_head
 from bench_cli.wal import format as fmt
 from bench_cli.wal import log as specification
 from bench_cli.wal import recovery
@@ -264,7 +265,7 @@ cdef class NativeLog:
         return self.next - 1
 
     def append_write(self, str name not None, offset, data):
-        cdef bytes head = fmt.write_head(name, offset)
+        cdef bytes head = write_head(name, offset)
         cdef unsigned long long sequence
         cdef Py_buffer view
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
@@ -276,13 +277,13 @@ cdef class NativeLog:
         return sequence
 
     def append_remove(self, str name not None):
-        return self.append(fmt.encode_remove(name), 3)
+        return self.append(encode_remove(name), 3)
 
     def append_truncate(self, str name not None, size):
-        return self.append(fmt.encode_truncate(name, size), 4)
+        return self.append(encode_truncate(name, size), 4)
 
     def append_uploaded(self, str name not None, block, generation):
-        return self.append(fmt.encode_uploaded(name, block, generation), 5)
+        return self.append(encode_uploaded(name, block, generation), 5)
 
     # --- the rest ----------------------------------------------------------------------------
 

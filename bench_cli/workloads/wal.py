@@ -22,7 +22,7 @@ from bench_cli.interfaces import (
     Setting,
     WriteAheadLog,
 )
-from bench_cli.wal.format import decode_write
+from bench_cli.payloads import decode_write
 from bench_cli.workloads.base import (
     KIB,
     MIB,

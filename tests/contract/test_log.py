@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from bench_cli import payloads as encodings
 from bench_cli.errors import LogClosed, LogLocked, RecordTooLarge
 from bench_cli.interfaces import Capability, LogBackend, LogOptions, RecordKind
-from bench_cli.wal import format as fmt
 from tests.contract.log_backends import (
     BACKENDS,
     FORMATS,
@@ -218,13 +218,13 @@ def test_file_records_carry_names_of_every_kind(
     log.close()
     records = read(backend, home, options)[1]
     assert [kind for _, kind, _ in records] == [2, 3, 4, 5] * len(names)
-    payloads = [memoryview(payload) for _, _, payload in records]
+    encoded = [memoryview(payload) for _, _, payload in records]
     for index, name in enumerate(names):
-        write, remove, truncate, uploaded = payloads[4 * index : 4 * index + 4]
-        assert fmt.decode_write(write) == (name, 1 << 40, b"\xa9data")
-        assert fmt.decode_remove(remove) == name
-        assert fmt.decode_truncate(truncate) == (name, 12345)
-        assert fmt.decode_uploaded(uploaded) == (name, 7, 9)
+        write, remove, truncate, uploaded = encoded[4 * index : 4 * index + 4]
+        assert encodings.decode_write(write) == (name, 1 << 40, b"\xa9data")
+        assert encodings.decode_remove(remove) == name
+        assert encodings.decode_truncate(truncate) == (name, 12345)
+        assert encodings.decode_uploaded(uploaded) == (name, 7, 9)
 
 
 @pytest.mark.parametrize("size", [4000, 65_540, 300_000])
@@ -239,7 +239,7 @@ def test_a_large_write_record_comes_back_as_it_was(
     log.append(b"next")
     log.close()
     write, following = read(backend, home, roomy)[1]
-    assert fmt.decode_write(memoryview(write[2])) == ("name", 5, data)
+    assert encodings.decode_write(memoryview(write[2])) == ("name", 5, data)
     assert following == (2, 1, b"next")
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from bench_cli.errors import LogLocked, LogPoisoned, LogWriteFailed, RecordTooLarge
 from bench_cli.interfaces import Capability, LogBackend, WriteAheadLog
+from bench_cli.payloads import decode_write
 from bench_cli.wal import format as fmt
 from tests.contract.log_backends import (
     FORMATS,
@@ -372,7 +373,7 @@ def test_fault_25_a_name_above_65535_bytes_is_refused_and_never_wraps(
     assert log.append_write(longest, 3, b"data") == 1
     log.close()
     ((_, _, payload),) = read(backend, home, small(format))[1]
-    assert fmt.decode_write(memoryview(payload)) == (longest, 3, b"data")
+    assert decode_write(memoryview(payload)) == (longest, 3, b"data")
 
 
 # --- what the system may do to a write -------------------------------------------------------

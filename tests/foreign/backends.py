@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench_cli import payloads as encodings
 from bench_cli.errors import LogClosed, LogCorrupt, LogLocked, LogPoisoned, LogWriteFailed
 from bench_cli.interfaces import (
     Apply,
@@ -28,7 +29,6 @@ from bench_cli.interfaces import (
     Recovery,
     WriteAheadLog,
 )
-from bench_cli.wal import format as encodings
 
 KINDS = range(1, 255)
 

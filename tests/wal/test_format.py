@@ -131,17 +131,3 @@ def test_every_payload_survives_escaping_as_one_clean_line(payload: bytes) -> No
 def test_an_escape_that_is_never_written_is_refused(bad: bytes) -> None:
     with pytest.raises(ValueError):
         text.unescape(bad)
-
-
-@pytest.mark.parametrize(
-    ("decode", "payload"),
-    [
-        (fmt.decode_write, b"short"),
-        (fmt.decode_write, bytes(8) + b"\xff\xff\0\0" + b"name"),
-        (fmt.decode_truncate, b"short"),
-        (fmt.decode_uploaded, b"shorter than 16"),
-    ],
-)
-def test_a_payload_of_another_kind_is_a_value_error(decode: Any, payload: bytes) -> None:
-    with pytest.raises(ValueError):
-        decode(memoryview(payload))
