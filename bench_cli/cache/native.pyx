@@ -32,6 +32,7 @@ from bench_cli.wal.native cimport NativeLog
 
 from bench_cli.cache import replay, rules
 from bench_cli.cache.snapshot import SavedBlock, SavedFile, write_snapshot
+from bench_cli.cache.stores import open_store
 from bench_cli.cache.waiting import ConditionWaiter
 from bench_cli.errors import CacheFull, Unsupported
 from bench_cli.filesystem import CLOCK, SYSTEM
@@ -444,6 +445,9 @@ class Backend:
         self, options, *, log=None, directory=None, file_system=None, clock=None, waiter=None
     ):
         return Cache(options, log, directory, file_system, clock, waiter)
+
+    def store(self, kind, directory):
+        return open_store(kind, directory)
 
     def recover(
         self, options, *, backend, directory, log_options, clock=None, waiter=None

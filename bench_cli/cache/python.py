@@ -22,10 +22,12 @@ from bench_cli.cache import replay, rules
 from bench_cli.cache.coverage import cover, cut, gaps, is_covered, runs
 from bench_cli.cache.shelves import Block, File, Piece, Shelves
 from bench_cli.cache.snapshot import SavedBlock, SavedFile, write_snapshot
+from bench_cli.cache.stores import open_store
 from bench_cli.cache.waiting import ConditionWaiter
 from bench_cli.errors import CacheFull, Unsupported
 from bench_cli.filesystem import CLOCK, SYSTEM
 from bench_cli.interfaces import (
+    BlockStore,
     Buffer,
     CacheOptions,
     CacheStats,
@@ -418,6 +420,9 @@ class Backend:
         waiter: Waiter | None = None,
     ) -> Cache:
         return Cache(options, log, directory, file_system, clock, waiter)
+
+    def store(self, kind: str, directory: Path) -> BlockStore:
+        return open_store(kind, directory)
 
     def recover(
         self,

@@ -187,3 +187,12 @@ class DirectoryStore:
             written = self._file_system.pwrite(fd, view, offset)
             view, offset = view[written:], offset + written
         self._file_system.sync(fd)
+
+
+def open_store(kind: str, directory: Path) -> MemoryStore | DirectoryStore:
+    """``interfaces.CacheBackend.store``. Raises ValueError for another kind."""
+    if kind == "memory":
+        return MemoryStore()
+    if kind == "directory":
+        return DirectoryStore(directory)
+    raise ValueError(f"a block store is memory or directory, not {kind!r}")

@@ -271,3 +271,14 @@ def test_workers_and_attempts_are_at_least_one(cache: BlockCache) -> None:
     for wrong in ({"workers": 0}, {"attempts": 0}):
         with pytest.raises(ValueError):
             Uploader(cache, MemoryStore(), **wrong)
+
+
+@pytest.mark.parametrize("module", ["python", "native"])
+def test_a_backend_opens_the_stores_it_uploads_to(module: str, tmp_path: Path) -> None:
+    backend = pytest.importorskip(f"bench_cli.cache.{module}").Backend()
+    for kind in ("memory", "directory"):
+        store = backend.store(kind, tmp_path / kind)
+        store.put("a", 3, [(0, b"block")])
+        assert store.get("a", 3) == b"block"
+    with pytest.raises(ValueError, match="tape"):
+        backend.store("tape", tmp_path)
