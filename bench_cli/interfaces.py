@@ -203,6 +203,11 @@ Apply = Callable[[int, int, memoryview], None]
 valid only during the call."""
 
 
+LiveFiles = dict[str, list[tuple[int, int, int]]]
+"""name -> (sequence, offset, length) of every write, in order; truncations cut or drop the writes
+before them, a removal drops the name."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogOptions:
     """How a log is opened. ``segment_size`` bounds one file, in bytes; a log rotates before a
@@ -264,6 +269,11 @@ class LogBackend(Backend, Protocol):
 
     def recover(self, directory: Path, options: LogOptions, apply: Apply | None = None) -> Recovery:
         """Read the log without changing it. Damage is a value here, never an exception."""
+
+    def live_files(self, directory: Path, options: LogOptions) -> tuple[Recovery, LiveFiles]:
+        """Which files the records leave alive; asked only of logs with FILE_RECORDS and RECOVERY
+        (``payloads.live_files`` does it in terms of ``recover``). Raises ValueError for a record
+        that is not of its kind."""
 
 
 # --- reward pool -----------------------------------------------------------------------------

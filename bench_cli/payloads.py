@@ -13,9 +13,10 @@ escapes.
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 from bench_cli.errors import RecordTooLarge
-from bench_cli.interfaces import Buffer
+from bench_cli.interfaces import Buffer, LiveFiles, LogBackend, LogOptions, RecordKind, Recovery
 
 MAX_NAME = 65_535
 MAX_UNSIGNED = (1 << 63) - 1  # offsets, sizes and block numbers: a file offset is signed
@@ -97,3 +98,33 @@ def decode_uploaded(payload: memoryview) -> tuple[str, int, int]:
         raise ValueError(f"an uploaded record of {len(payload)} bytes")
     block, generation = _UPLOADED.unpack_from(payload)
     return _decode_name(payload[_UPLOADED.size :]), block, generation
+
+
+# --- what a log's records leave alive --------------------------------------------------------
+
+
+def live_files(
+    backend: LogBackend, directory: Path, options: LogOptions
+) -> tuple[Recovery, LiveFiles]:
+    """``LogBackend.live_files`` for any log that recovers file records."""
+    files: LiveFiles = {}
+
+    def apply(sequence: int, kind: int, payload: memoryview) -> None:
+        if kind == RecordKind.WRITE:
+            name, offset, data = decode_write(payload)
+            files.setdefault(name, []).append((sequence, offset, len(data)))
+        elif kind == RecordKind.REMOVE:
+            files.pop(decode_remove(payload), None)
+        elif kind == RecordKind.TRUNCATE:
+            truncate_live(files, *decode_truncate(payload))
+
+    return backend.recover(directory, options, apply), files
+
+
+def truncate_live(files: LiveFiles, name: str, size: int) -> None:
+    if name in files:
+        files[name] = [
+            (sequence, offset, min(length, size - offset))
+            for sequence, offset, length in files[name]
+            if offset < size
+        ]

@@ -26,12 +26,19 @@ from bench_cli.interfaces import (
     Buffer,
     Capability,
     Durability,
+    LiveFiles,
     LogOptions,
     LogStats,
     RecordKind,
     Recovery,
 )
-from bench_cli.payloads import encode_remove, encode_truncate, encode_uploaded, encode_write
+from bench_cli.payloads import (
+    encode_remove,
+    encode_truncate,
+    encode_uploaded,
+    encode_write,
+    live_files,
+)
 from bench_cli.wal import format as fmt
 from bench_cli.wal.recovery import Scan, recover
 from bench_cli.wal.segment import MappedSegment, Segment, SegmentSet, check_options
@@ -296,6 +303,9 @@ class NoneBackend:
     def recover(self, directory: Path, options: LogOptions, apply: Apply | None = None) -> Recovery:
         return Recovery(0, 0, 0, "clean", 0, 0)
 
+    def live_files(self, directory: Path, options: LogOptions) -> tuple[Recovery, LiveFiles]:
+        return live_files(self, directory, options)
+
 
 class BasicBackend:
     """One write per record or per batch. ``salts`` lets a test choose the salts of segments."""
@@ -318,6 +328,9 @@ class BasicBackend:
     def recover(self, directory: Path, options: LogOptions, apply: Apply | None = None) -> Recovery:
         check_options(options)
         return recover(directory, options, options.file_system or SYSTEM, apply).result()
+
+    def live_files(self, directory: Path, options: LogOptions) -> tuple[Recovery, LiveFiles]:
+        return live_files(self, directory, options)
 
 
 class MmapBackend(BasicBackend):

@@ -10,6 +10,7 @@ returns. The interpreter lock is kept for that, and released for system calls an
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_SetDefault
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -19,7 +20,10 @@ import os
 from bench_cli.errors import LogClosed, LogPoisoned, RecordTooLarge
 from bench_cli.filesystem import SYSTEM
 from bench_cli.interfaces import LogStats
-from bench_cli.payloads import encode_remove, encode_truncate, encode_uploaded, write_head
+from bench_cli.payloads import (
+    decode_remove, decode_truncate, decode_write, encode_remove, encode_truncate, encode_uploaded,
+    truncate_live, write_head,
+)
 from bench_cli.wal import format as fmt
 from bench_cli.wal import log as specification
 from bench_cli.wal import recovery
@@ -347,6 +351,7 @@ cdef class NativeLog:
 
 include "put.pxi"
 include "replay.pxi"
+include "live.pxi"
 
 
 # --- backends --------------------------------------------------------------------------------
@@ -367,6 +372,11 @@ class BasicBackend(specification.BasicBackend):
 
     def recover(self, directory, options, apply=None):
         return recovered(directory, options, apply)
+
+    def live_files(self, directory, options):
+        files = {}
+        found = replay(directory, options, live_record, <void *>files)
+        return found, files
 
 
 class MmapBackend(BasicBackend):

@@ -103,6 +103,7 @@ class Scan:
     promised: int = 0  # highest watermark seen
     later: int = 0  # valid records behind a gap
     position: int = DATA_START  # end of the last valid frame of the segment
+    end: int = DATA_START  # end of the last record delivered from it: the footer stands behind
     why: str = ""  # what stands at ``position`` instead of a frame
     tail: int = 0  # bytes behind ``position`` in the last segment
     dropped: int = 0
@@ -163,7 +164,8 @@ class Scan:
 
 Walk = Callable[[Reader, int, int, Scan], None]
 """``walk(reader, limit, seed, scan)``: delivers the undamaged frames from ``scan.position`` on,
-stopping at the first that needs a verdict. The compiled twin brings its own."""
+stopping at the first that needs a verdict; a footer at the very end needs none. The compiled twin
+brings its own."""
 
 
 def recover(
@@ -270,7 +272,7 @@ def _enter_segment(scan: Scan, segment: SegmentFile, previous: SegmentFile | Non
         _check_link(scan, header, path, previous)
     scan.promised = max(scan.promised, header.first_sequence - 1)
     scan.next, scan.chain, scan.link = header.first_sequence, header.crc, header.crc
-    scan.position, scan.why = DATA_START, ""
+    scan.position, scan.end, scan.why = DATA_START, DATA_START, ""
     return True
 
 
@@ -316,8 +318,8 @@ def _read_segment(
         if walk is not None and scan.intact:
             walk(reader, limit, seed, scan)
             scan.link = scan.chain
-        end = _read_frames(scan, segment.path, reader, codec, seed)
-    scan.ends.append(end)
+        _read_frames(scan, segment.path, reader, codec, seed)
+    scan.ends.append(scan.end)
     scan.bytes_read += limit
     if last:
         scan.tail = max(0, reader.data_end - scan.position)
@@ -325,9 +327,7 @@ def _read_segment(
         scan.dropped += max(0, reader.data_end - start)
 
 
-def _read_frames(scan: Scan, path: Path, reader: Reader, codec: Codec, seed: int) -> int:
-    """Returns where the next frame would be written: before the footer, if there is one."""
-    end = scan.position
+def _read_frames(scan: Scan, path: Path, reader: Reader, codec: Codec, seed: int) -> None:
     for found in _frames(codec, reader, seed, scan.position, scan.next):
         if isinstance(found, str):
             scan.why = scan.why or found
@@ -344,10 +344,9 @@ def _read_frames(scan: Scan, path: Path, reader: Reader, codec: Codec, seed: int
         scan.next, scan.link = found.sequence + found.count, found.crc
         if scan.intact:
             scan.deliver(found, found.payloads)
-            end, scan.chain = found.end, found.crc
+            scan.end, scan.chain = found.end, found.crc
         else:
             scan.later += found.count
-    return end
 
 
 def _frames(

@@ -62,7 +62,8 @@ cdef Walk begin_walk(reader, size_t limit, scan):
 
 
 cdef int end_walk(Walk self, scan) except -1:
-    scan.position, scan.next, scan.chain = self.offset, self.expected, self.crc
+    scan.position = scan.end = self.offset
+    scan.next, scan.chain = self.expected, self.crc
     scan.records += self.records
     return 0
 
@@ -118,11 +119,12 @@ def walk_binary(reader, size_t limit, uint32_t seed, scan):
     cdef frame_fields fields
     cdef size_t size
     cdef uint32_t crc
+    cdef bint closed = False
     while self.offset < limit and at_hand(self, FRAME_HEADER) >= <size_t>FRAME_HEADER:
         frame = self.window + (self.offset - self.start)
         if not frame_parse(frame, seed, &fields):
             break
-        if fields.kind == FRAME_FOOTER or fields.sequence != self.expected:
+        if fields.sequence != self.expected:
             break
         size = frame_size(fields.length)
         if self.offset + size > limit or at_hand(self, size) < size:
@@ -130,11 +132,16 @@ def walk_binary(reader, size_t limit, uint32_t seed, scan):
         frame = self.window + (self.offset - self.start)
         if not frame_check(frame, &fields, &crc):
             break
+        if fields.kind == FRAME_FOOTER:
+            closed = fields.lag == 0 and self.offset + size == limit
+            break
         if self.apply is not None:
             deliver(self, self.view, frame + FRAME_HEADER,
                     self.offset - self.start + FRAME_HEADER, &fields)
         passed(self, &fields, size, crc)
     end_walk(self, scan)
+    if closed:  # nothing is left to be said about this segment
+        scan.position, scan.promised = limit, self.expected - 1
 
 
 def walk_text(reader, size_t limit, uint32_t seed, scan):

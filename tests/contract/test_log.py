@@ -227,6 +227,55 @@ def test_file_records_carry_names_of_every_kind(
         assert encodings.decode_uploaded(uploaded) == (name, 7, 9)
 
 
+def need_live_files(backend: LogBackend) -> None:
+    need(backend, Capability.FILE_RECORDS, Capability.RECOVERY)
+    if not hasattr(backend, "live_files"):
+        pytest.skip(f"{backend.name} leaves this to payloads.live_files")
+
+
+def test_live_files_are_those_written_and_not_removed_since(
+    backend: LogBackend, options: LogOptions, home: Path
+) -> None:
+    need_live_files(backend)
+    log = backend.open(home, options)
+    log.append(b"of another engine")
+    log.append_write("a", 0, b"one")
+    log.append_write("b\udcff", 1 << 40, b"two!")
+    log.append_write("a", 10, b"three")
+    log.append_remove("never written")
+    log.append_remove("b\udcff")
+    log.append_write("cut", 0, b"12345678")
+    log.append_write("cut", 100, b"beyond")
+    log.append_truncate("cut", 5)
+    log.append_truncate("never written", 5)
+    log.append_uploaded("a", 0, 2)
+    log.append_write("b\udcff", 7, b"")
+    log.close()
+    found, files = backend.live_files(home, options)
+    assert files == {
+        "a": [(2, 0, 3), (4, 10, 5)],
+        "cut": [(7, 0, 5)],
+        "b\udcff": [(12, 7, 0)],
+    }
+    assert (found.records, found.tail) == (12, "clean")
+    assert encodings.live_files(backend, home, options) == (found, files)
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [(2, b"short"), (2, bytes(8) + b"\xff\0\0\0" + b"name"), (4, b"short")],
+)
+def test_live_files_refuses_a_record_that_is_not_of_its_kind(
+    backend: LogBackend, options: LogOptions, home: Path, kind: int, payload: bytes
+) -> None:
+    need_live_files(backend)
+    log = backend.open(home, options)
+    log.append(payload, kind)
+    log.close()
+    with pytest.raises(ValueError):
+        backend.live_files(home, options)
+
+
 @pytest.mark.parametrize("size", [4000, 65_540, 300_000])
 def test_a_large_write_record_comes_back_as_it_was(
     backend: LogBackend, options: LogOptions, home: Path, size: int

@@ -119,6 +119,13 @@ def test_twins_agree_call_for_call_and_byte_for_byte(
             twin.log.close()
 
 
+def live(twin: Twin, directory: Path) -> object:
+    try:
+        return twin.backend.live_files(directory, twin.options)
+    except ValueError:
+        return ValueError
+
+
 def check_recovery(
     twins: list[Twin],
     directory: Path,
@@ -128,6 +135,7 @@ def check_recovery(
     """Both twins find the same, it is right, and a log can go on from it unless it is corrupt."""
     results = [read(twin.backend, directory, twin.options) for twin in twins]
     assert results[0] == results[1]
+    assert live(twins[0], directory) == live(twins[1], directory)
     found, records = results[0]
     assert right(records)
     if not reopen:
