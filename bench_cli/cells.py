@@ -38,12 +38,16 @@ _WORD = re.compile(r"[A-Za-z0-9_.:+-]+")
 class PlanSettings:
     """How often a cell runs. ``processes`` fresh workers, each one warm-up sample (discarded) and
     ``samples`` samples of at least ``min_sample_ns``; a worker that takes longer than
-    ``timeout_ns`` is killed and its row fails."""
+    ``timeout_ns`` is killed and its row fails. ``latency``: the times of single operations are
+    told, in a pass of their own; with ``rate_per_s`` from an open loop that means to start so
+    many per second."""
 
     processes: int = 3
     samples: int = 3
     min_sample_ns: int = 50_000_000
     timeout_ns: int = 120_000_000_000
+    latency: bool = False
+    rate_per_s: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,8 @@ def format_value(value: Any, kind: str) -> str:
         return format_size(value)
     if kind == "time":
         return format_time(value)
+    if kind == "rate":
+        return f"{value}/s"
     return str(value)
 
 

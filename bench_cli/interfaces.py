@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 Buffer = bytes | bytearray | memoryview
 
@@ -604,6 +604,8 @@ class BodyInfo:
     batches make one sample, prepared once; the slowest of them is reported (sustained rows)."""
     now: Callable[[], int] | None = None
     """A clock of the body's own, in ns, for work that takes no real time. None: the real clock."""
+    sleep: Callable[[int], None] | None = None
+    """Lets that clock of its own pass by so many ns; without it such a body cannot be paced."""
 
 
 class Body(Protocol):
@@ -626,11 +628,25 @@ class Body(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class SteppedBody(Body, Protocol):
+    """A body that can also run one operation (one lap of its loop) at a time, so that the time
+    of each can be told: ``prepare``, up to ``steps`` steps, and ``verify_steps`` in turn."""
+
+    steps: int
+
+    def stepper(self) -> Callable[[], object]:
+        """Called once after ``prepare``; each call of what it returns is one step."""
+
+    def verify_steps(self, count: int) -> None:
+        """Check the work of the ``count`` steps since ``prepare``. Raises VerificationFailed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """One parameter of a workload as scenario files may set it. ``kind``: "int" | "size" |
-    "time" | "choice" | "backend". ``minimum`` and ``maximum`` bound numbers; ``choices`` lists
-    words (for "backend": the engine whose backends may be named, or "none")."""
+    "time" | "rate" | "choice" | "backend". ``minimum`` and ``maximum`` bound numbers; ``choices``
+    lists words (for "backend": the engine whose backends may be named, or "none")."""
 
     name: str
     kind: str

@@ -134,7 +134,7 @@ def read_choice(
 
 
 def _plan(draft: Draft, reader: ValueReader) -> PlanSettings:
-    values: dict[str, int] = {}
+    values: dict[str, Any] = {}
     for name, (spot, tree) in draft.plan.items():
         if name in PLAN_PARAMETERS:
             value = reader.one(PLAN_PARAMETERS[name], tree)
@@ -146,10 +146,13 @@ def _plan(draft: Draft, reader: ValueReader) -> PlanSettings:
     return plan_settings(values)
 
 
-def plan_settings(values: Mapping[str, int]) -> PlanSettings:
+def plan_settings(values: Mapping[str, Any]) -> PlanSettings:
     """From the keys of ``plan``, times in ns."""
-    names = {"min_sample": "min_sample_ns", "timeout": "timeout_ns"}
-    return PlanSettings(**{names.get(name, name): value for name, value in values.items()})
+    names = {"min_sample": "min_sample_ns", "timeout": "timeout_ns", "rate": "rate_per_s"}
+    given = {names.get(name, name): value for name, value in values.items()}
+    if "latency" in given:
+        given["latency"] = given["latency"] == "true"
+    return PlanSettings(**given)
 
 
 # --- the matrix ------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ _MISPLACED = {
     "exclude": "it belongs inside `matrix`",
     "backend": "it belongs inside `params` or `matrix`",
     "core": "it belongs inside `params` or `matrix`",
+    "rate": "it belongs inside `plan`",
+    "latency": "it belongs inside `plan`",
 }
 MAX_SCENARIOS = 500
 MAX_CHAIN = 20

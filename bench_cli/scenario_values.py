@@ -15,7 +15,15 @@ from bench_cli.errors import UsageError
 from bench_cli.interfaces import Parameter, Workload
 from bench_cli.registry import closest, is_code
 from bench_cli.scenario_yaml import Items, Keys, Problem, Scalar, Spot, Tree, kind_of
-from bench_cli.units import LARGEST, UnitError, parse_count, parse_size, parse_time, shorten
+from bench_cli.units import (
+    LARGEST,
+    UnitError,
+    parse_count,
+    parse_frequency,
+    parse_size,
+    parse_time,
+    shorten,
+)
 
 SPECIAL = ("backend", "core")
 NONE = "none"
@@ -37,11 +45,21 @@ PLAN_PARAMETERS = {
         "timeout", "time", _PLAN.timeout_ns,
         "a worker that takes longer is killed", minimum=10**6, maximum=24 * 3600 * 10**9,
     ),
+    "latency": Parameter(
+        "latency", "choice", "false",
+        "tell the times of single operations, in a pass of their own", choices=("false", "true"),
+    ),
+    "rate": Parameter(
+        "rate", "rate", _PLAN.rate_per_s,
+        "open loop: operations meant to start per second; 0/s: one after the other",
+        maximum=10**8,
+    ),
 }  # fmt: skip
 _READERS: Mapping[str, Callable[[str], int]] = {
     "int": parse_count,
     "size": parse_size,
     "time": parse_time,
+    "rate": parse_frequency,
 }
 
 
@@ -243,5 +261,6 @@ def _not_boolean(parameter: Parameter, scalar: Scalar) -> str:
         "int": "a whole number",
         "size": "a size such as 32KiB",
         "time": "a time such as 50ms",
+        "rate": "a rate such as 1000/s",
     }[parameter.kind]
     return f"{scalar.text!r} reads as a boolean in YAML; write {wanted}"

@@ -14,7 +14,7 @@ from bench_cli.metrics import METRICS
 from bench_cli.requirements import RELATIONS
 from bench_cli.scenario_files import MATRIX_EXTRAS
 from bench_cli.scenario_values import NONE, PLAN_PARAMETERS
-from bench_cli.units import SIZES, TIMES
+from bench_cli.units import PER_SECOND, SIZES, TIMES
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 TITLE = "Scenarios of bench_cli"
@@ -128,13 +128,21 @@ def _value(parameter: Parameter, catalogue: Catalogue) -> Schema:
             none = [NONE] if NONE in (*parameter.choices, parameter.default) else []
             return {**described, **_backends(engines, catalogue, none)}
         case "choice":
-            return {**described, "enum": list(parameter.choices)}
+            return {**described, "enum": _words(parameter.choices)}
+        case "rate":
+            return {**described, **_quantity(parameter, PER_SECOND, plain=False)}
         case "size":
             return {**described, **_quantity(parameter, SIZES, plain=True)}
         case "time":
             return {**described, **_quantity(parameter, TIMES, plain=False)}
         case _:
             return {**described, **_quantity(parameter, {}, plain=True)}
+
+
+def _words(choices: tuple[str, ...]) -> list[str | bool]:
+    """YAML reads true and false as such where a file does not quote them."""
+    booleans = [word == "true" for word in choices if word in ("true", "false")]
+    return [*choices, *booleans]
 
 
 def _backends(

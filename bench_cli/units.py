@@ -151,6 +151,11 @@ def parse_rate(text: str) -> float:
     return float(_bounded(_scaled(text, RATES, None, "rate"), text))
 
 
+def parse_frequency(text: str) -> int:
+    """Whole operations per second; only zero may stand without a unit (``1000/s``, ``5 k/s``)."""
+    return _whole(_scaled(text, PER_SECOND, None, "frequency"), text, " per second")
+
+
 def parse_share(text: str) -> float:
     """A share as a fraction: ``60%`` is 0.6, and so is ``0.6``."""
     return float(_bounded(_scaled(text, {"%": 1}, 100, "share") / 100, text))

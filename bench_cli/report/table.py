@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bench_cli.report import columns, labels, scale
+from bench_cli.report import columns, labels, latency, scale
 from bench_cli.report.model import Column, Line, Table, Tone
 from bench_cli.report.text import safe
 from bench_cli.results import Row
@@ -15,12 +15,15 @@ _NAMED = 3  # rows a warning names before it counts the others
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
-    """One per group, in the order of first appearance; the machine's limits last."""
+    """One per group, in the order of first appearance, with its latencies below where there are
+    any; the machine's limits last."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(row.group, []).append(row)
     ordered = sorted(groups.items(), key=lambda item: labels.is_limit(item[1][0]))
-    return [group_table(*part) for name, members in ordered for part in _parts(name, members)]
+    parts = [part for name, members in ordered for part in _parts(name, members)]
+    built = [(group_table(*part), latency.table(*part)) for part in parts]
+    return [one for pair in built for one in pair if one is not None]
 
 
 def _parts(group: str, rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:

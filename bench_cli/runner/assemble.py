@@ -100,6 +100,16 @@ def fill_measured(row: Row, found: Sequence[Mapping[str, Any]]) -> None:
     if 2 * sum(not one.get("steady", True) for one in found) > len(found):
         row.warnings.append(UNSTEADY)  # in one process it may be the machine, in most it is the row
     _exact(row, found)
+    _latency(row, [one["latency"] for one in found if one.get("latency")])
+
+
+def _latency(row: Row, found: Sequence[Mapping[str, Any]]) -> None:
+    if not found:
+        return
+    from bench_cli.runner import latency  # numpy: only rows that need it pay for it
+
+    row.latency = latency.pooled(found)
+    row.warnings += latency.warnings(row.latency)
 
 
 def _noisy(found: Sequence[Mapping[str, Any]], first: Mapping[str, Any]) -> dict[str, list[float]]:

@@ -19,6 +19,7 @@ from bench_cli.runner.counters import Counters, read_counters
 
 Now = Callable[[], int]
 OVERHEAD_TRIALS = 5
+CLOCK_TRIALS = 1_000
 WALL_CAP = 20
 """No sample takes longer than about this many times ``min_sample_ns`` with its preparation."""
 
@@ -63,7 +64,7 @@ def loop_overhead_ns(loop: Iterable[Any] | None, now: Now = time.perf_counter_ns
     return float(min(_time_call(empty, now) for _ in range(OVERHEAD_TRIALS)))
 
 
-def _quiet_collector() -> None:
+def quiet_collector() -> None:
     """Empty the collector and set what is alive aside, so that only garbage of the timed
     operations can make it run. It stays enabled: its runs are part of the cost, and counted."""
     gc.collect()
@@ -80,7 +81,7 @@ def take_sample(
         began = now()
         if fresh_each or index == 0:
             body.prepare()
-        _quiet_collector()
+        quiet_collector()
         before = read_counters()
         sample.prepare_ns += now() - began
         sample.batch_ns.append(_time_call(body.run, now))
@@ -89,6 +90,58 @@ def take_sample(
     sample.time_ns = max(0.0, sample.raw_ns - sample.overhead_ns)
     body.verify()
     return sample
+
+
+# --- one operation at a time -----------------------------------------------------------------
+
+
+def clock_cost_ns(now: Now = time.perf_counter_ns) -> int:
+    """What a timed region of nothing takes: two readings of the clock. The smallest of many, as
+    for the loop."""
+    return min(-(now() - now()) for _ in range(CLOCK_TRIALS))
+
+
+def time_steps(step: Callable[[], object], count: int, end_ns: int, now: Now) -> list[int]:
+    """The time of each of ``count`` steps, one after the other; fewer once ``end_ns`` is
+    reached."""
+    took = [0] * count
+    for index in range(count):
+        start = now()
+        step()
+        end = now()
+        took[index] = end - start
+        if end >= end_ns:
+            return took[: index + 1]
+    return took
+
+
+def pace_steps(
+    step: Callable[[], object],
+    count: int,
+    schedule: Callable[[int], int],
+    end_ns: int,
+    now: Now,
+    wait: Callable[[int], None],
+) -> tuple[list[int], list[int]]:
+    """(service, response) of each step: from its start and from the start that ``schedule`` meant
+    for it. A step that is late starts at once, and those behind it wait: what a stall does to the
+    operations that would have come meanwhile is in their response."""
+    service, response = [0] * count, [0] * count
+    for index in range(count):
+        due = schedule(index)
+        if now() < due:
+            wait(due)
+        start = now()
+        step()
+        end = now()
+        service[index] = end - start
+        response[index] = end - due
+        if end >= end_ns:
+            return service[: index + 1], response[: index + 1]
+    return service, response
+
+
+# --- the warm-up -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,8 @@ class Measurement:
 
     ``time_ns`` has one overhead-corrected value per sample, each over ``ops`` operations.
     ``exact`` holds metrics of the counting pass, ``noisy`` those of the timed samples.
-    ``steady``: the warm-up settled.
+    ``steady``: the warm-up settled. ``latency``: what the latency pass told, if there was one
+    (see ``latency.py``).
     """
 
     ops: int
@@ -45,6 +46,7 @@ class Measurement:
     exact: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     steady: bool = True
+    latency: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -53,12 +55,16 @@ class Measurement:
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How to sample. ``batches`` per sample as another process of the row calibrated it, or None
-    to calibrate here. ``counting``: whether to run the counting pass."""
+    to calibrate here. ``counting``: whether to run the counting pass. ``latency``: operations
+    whose times to tell one by one (0: no such pass), ``rate_per_s`` of them meant to start per
+    second (0: one after the other)."""
 
     samples: int
     min_sample_ns: int
     batches: int | None = None
     counting: bool = True
+    latency: int = 0
+    rate_per_s: int = 0
 
 
 def measure(
@@ -84,7 +90,20 @@ def measure(
     if sampling.counting:
         _counted(build("counted"), result)
         shutil.rmtree(scratch / "counted")
+    if sampling.latency:
+        result.latency = _told(build("latency"), sampling)
+        shutil.rmtree(scratch / "latency")
     return result
+
+
+def _told(body: Body, sampling: Sampling) -> dict[str, Any]:
+    """The latency pass: a fresh body, its operations timed one by one."""
+    from bench_cli.runner.latency import Pass, tell  # numpy: only rows that need it pay for it
+
+    try:
+        return tell(body, Pass(sampling.latency, sampling.rate_per_s, sampling.min_sample_ns))
+    finally:
+        body.close()
 
 
 def _timed(body: Body, sampling: Sampling) -> Measurement:

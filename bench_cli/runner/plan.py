@@ -10,13 +10,18 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench_cli.cells import Cell
+from bench_cli.cells import Cell, PlanSettings
 
 START_S = 0.35
 """A worker's start, imports and preparation; a typical value, for the estimate only."""
 LIMIT_S = 0.06
 PREPARE_FACTOR = 1.6
 """Samples take longer than their timed part: preparation, verification, the counting pass."""
+TOLD_OPS = 10_000
+"""Operations that the processes of a row tell the times of together: as p99.9 needs."""
+LEAST_TOLD_OPS = 1_000
+OPEN_CAP = 200
+"""An open loop takes at most this many times the shortest sample: 10 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,22 @@ class Plan:
 
 def turn_estimate_s(cell: Cell) -> float:
     timed = (cell.plan.samples + 1) * cell.plan.min_sample_ns / 1e9
-    return START_S + PREPARE_FACTOR * timed + LIMIT_S * len(cell.limits)
+    told = _latency_s(cell.plan)
+    return START_S + PREPARE_FACTOR * timed + told + LIMIT_S * len(cell.limits)
+
+
+def latency_ops(plan: PlanSettings) -> int:
+    """Operations per process of the latency pass, at least; 0 without one. A tenth more than
+    needed: a process that is disturbed may tell fewer."""
+    if not plan.latency and not plan.rate_per_s:
+        return 0
+    return max(LEAST_TOLD_OPS, TOLD_OPS * 11 // 10 // plan.processes + 1)
+
+
+def _latency_s(plan: PlanSettings) -> float:
+    if plan.rate_per_s:
+        return min(latency_ops(plan) / plan.rate_per_s, OPEN_CAP * plan.min_sample_ns / 1e9)
+    return PREPARE_FACTOR * plan.min_sample_ns / 1e9 if plan.latency else 0.0
 
 
 def make_plan(cells: Sequence[Cell], *, seed: int) -> Plan:

@@ -41,8 +41,20 @@ def _check(answer: dict[str, Any], shape: Shape) -> None:
     if not isinstance(answer.get("ok"), bool) or not isinstance(limits, dict):
         raise JsonProblem("not the answer of a worker", field=shape.path)
     if answer["ok"]:
-        build(Measurement, answer.get("cell"), shape.key("cell"))
-        for name, found in limits.items():
-            build(Measurement, found, shape.key("limits").key(name))
+        found = build(Measurement, answer.get("cell"), shape.key("cell"))
+        _check_latency(found.latency, shape.key("cell").key("latency"))
+        for name, limit in limits.items():
+            build(Measurement, limit, shape.key("limits").key(name))
     elif not isinstance(answer.get("reason"), str):
         raise JsonProblem("a failure without its reason", field=shape.path)
+
+
+def _check_latency(found: dict[str, Any], shape: Shape) -> None:
+    if not found:
+        return
+    from bench_cli.runner.latency import pooled  # numpy: only rows that need it pay for it
+
+    try:
+        pooled([found])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise JsonProblem(f"not what a latency pass tells: {error}", field=shape.path) from None

@@ -16,7 +16,7 @@ from bench_cli.interfaces import Capability, Durability, Reporter
 from bench_cli.results import Row, RunResult
 from bench_cli.run_store import Entry, RunStore
 from bench_cli.runner.assemble import Outcome, empty_row, limit_rows, row_of
-from bench_cli.runner.plan import Plan, Turn
+from bench_cli.runner.plan import Plan, Turn, latency_ops
 from bench_cli.runner.processes import Scratch, failure, run_worker
 from bench_cli.runner.restore import restore
 from bench_cli.runner.schedule import budgeted, rounds
@@ -52,7 +52,8 @@ def execute(
     that an earlier session of the run journalled; they are not run again."""
     outcomes = {cell.id: Outcome(cell) for cell in plan.cells}
     spent_s = restore(outcomes, finished)
-    session = _Session(plan, limit_cells, outcomes, settings, _scratch(settings.scratch), runner)
+    scratch = _scratch(settings.scratch)
+    session = _Session(plan, limit_cells, outcomes, settings, scratch, runner, len(finished))
     began = now() - spent_s
     turns = session.turns({(one.cell, one.round) for one in finished}, lambda: now() - began)
     session.announce(reporter, spent_s, len(finished))
@@ -106,7 +107,7 @@ def _scratch(root: Path) -> Scratch:
 
 @dataclass(slots=True)
 class _Session:
-    """What starting a process takes."""
+    """What starting a process takes. ``started``: processes so far, earlier sessions' included."""
 
     plan: Plan
     limit_cells: Mapping[str, Cell]
@@ -135,9 +136,9 @@ class _Session:
         cell, outcome = turn.cell, self.outcomes[turn.cell.id]
         if outcome.over:
             return None
-        self.started += 1
         try:
             place = self.scratch.fresh(f"{self.started:05d}")
+            self.started += 1
         except OSError as error:
             return failure(f"no scratch folder: {error.strerror}")
         try:
@@ -155,6 +156,8 @@ class _Session:
             samples=cell.plan.samples,
             min_sample_ns=cell.plan.min_sample_ns,
             batches=outcome.batches,
+            latency=latency_ops(cell.plan),
+            rate_per_s=cell.plan.rate_per_s,
             scratch=str(place),
             allow_code=self.settings.allow_code,
             limits={

@@ -2,7 +2,8 @@
 
 It reads one JSON job from standard input and writes one JSON answer to the standard output it
 was started with; anything a backend prints goes to standard error. Limits that the cell refers
-to are measured first, in the same process, so that a ratio never mixes two processes.
+to are measured in the same process, so that a ratio never mixes two processes; after the cell,
+so that their memory is not in its peak.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ process would flatter the row, and a sample shorter than a time slice is either 
 
 @dataclass(slots=True)
 class Job:
-    """``limits``: id -> (workload, params) of limit cells to measure beside this one."""
+    """``limits``: id -> (workload, params) of limit cells to measure beside this one. ``latency``:
+    operations whose times to tell one by one, 0 for none; ``rate_per_s``: how often they are
+    meant to start, 0 for one after the other."""
 
     cell_id: str
     workload: str
@@ -40,6 +43,8 @@ class Job:
     scratch: str
     allow_code: bool = False
     limits: dict[str, tuple[str, dict[str, Any]]] = field(default_factory=dict)
+    latency: int = 0
+    rate_per_s: int = 0
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -50,7 +55,6 @@ def answer(job: Job) -> dict[str, Any]:
     limits: dict[str, Any] = {}
     try:
         check_capabilities(job)
-        _measure_limits(job, limits)
         found = measure(
             registry.workload_of(job.workload),
             job.params,
@@ -58,8 +62,15 @@ def answer(job: Job) -> dict[str, Any]:
             core=job.core,
             scratch=Path(job.scratch) / "cell",
             resolve=lambda name: registry.resolve(name, job.core, allow_code=job.allow_code),
-            sampling=Sampling(job.samples, job.min_sample_ns, job.batches),
+            sampling=Sampling(
+                job.samples,
+                job.min_sample_ns,
+                job.batches,
+                latency=job.latency,
+                rate_per_s=job.rate_per_s,
+            ),
         )
+        _measure_limits(job, limits)
     except Unsupported as error:
         return {"ok": False, "skipped": True, "reason": error.message, "limits": limits}
     except Exception as error:

@@ -8,7 +8,8 @@ never mixed. ``ring`` is the working set the operations walk through.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import cast
 
@@ -137,6 +138,7 @@ class WriteBody(CacheBody):
         self.offsets = self.walk()
         self.data = AlternatingData(self.size, setting.seed)
         self.info = BodyInfo(len(self.offsets), self.size, loop=self.offsets)
+        self.steps = len(self.offsets)
         self.fill_ring()
 
     def walk(self) -> list[int]:
@@ -157,11 +159,23 @@ class WriteBody(CacheBody):
             write(name, offset, data)
 
     def verify(self) -> None:
-        distinct = sorted(set(self.offsets))
+        self.verify_steps(len(self.offsets))
+
+    def stepper(self) -> Callable[[], object]:
+        """The next write of the walk, found in C: little beside the write itself."""
+        data = self.data.current
+        return map(self.cache.write, repeat(NAME), self.offsets, repeat(data)).__next__
+
+    def verify_steps(self, count: int) -> None:
+        distinct = sorted(set(self.offsets[:count]))
         step = max(1, len(distinct) // CHECKED_PIECES)
         for offset in {*distinct[::step], distinct[-1]}:
             self.check_bytes(NAME, offset, self.data.current)
-        expect("file size", self.cache.file_size(NAME), distinct[-1] + self.size)
+        expect("file size", self.cache.file_size(NAME), self.last_written(distinct) + self.size)
+
+    def last_written(self, distinct: list[int]) -> int:
+        """The ring was written before, up to its end."""
+        return max(self.offsets)
 
 
 class FreshWriteBody(WriteBody):
@@ -179,6 +193,9 @@ class FreshWriteBody(WriteBody):
 
     def fill_ring(self) -> None:
         """The ring is what the batch has to make."""
+
+    def last_written(self, distinct: list[int]) -> int:
+        return distinct[-1]
 
     def prepare(self) -> None:
         self.data.flip()

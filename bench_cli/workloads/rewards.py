@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 from bench_cli.errors import PoolExhausted, Unsupported, VerificationFailed
@@ -96,7 +97,9 @@ class PoolBody(PlainBody):
         self.empty_log()
 
     def verify(self) -> None:
-        wanted = self.info.ops
+        self.check_draws(self.info.ops)
+
+    def check_draws(self, wanted: int) -> None:
         expect("draws", self.pool.drawn - self.drawn, wanted)
         taken = sum(PLENTY - (left or 0) for left in self.pool.stock().values())
         expect("stock taken", taken, self.pool.drawn)
@@ -144,6 +147,16 @@ class DrawBody(PoolBody):
         self.draw = self.pool.draw
         self.draw_many: Any = self.pool.draw_many if self.batch > 1 else None
         self.info = BodyInfo(len(self.laps) * self.batch, unit=self.unit, loop=self.laps)
+        self.steps = len(self.laps)
+
+    def stepper(self) -> Callable[[], object]:
+        if self.batch > 1:
+            return partial(self.pool.draw_many, self.batch)
+        draw: Callable[[], object] = self.pool.draw
+        return draw
+
+    def verify_steps(self, count: int) -> None:
+        self.check_draws(count * self.batch)
 
     def run(self) -> None:
         if self.batch > 1:
@@ -156,7 +169,7 @@ class DrawBody(PoolBody):
             draw()
 
     def records(self, draws: int) -> int:
-        return len(self.laps)
+        return draws // self.batch
 
 
 class QueuedBody(PoolBody):

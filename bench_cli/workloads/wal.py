@@ -116,9 +116,18 @@ class AppendBody(LogBody):
         self.payloads = [self.payload] * self.batch
         self.laps = laps(max(1, ops // self.batch))
         self.info = BodyInfo(len(self.laps) * self.batch, payload=kept, loop=self.laps)
+        self.steps = len(self.laps)
 
     def prepare(self) -> None:
         self.empty()
+
+    def stepper(self) -> Callable[[], object]:
+        if self.batch > 1:
+            return partial(self.log.append_many, self.payloads)
+        return partial(self.log.append, self.payload)
+
+    def verify_steps(self, count: int) -> None:
+        self.check_records(count * self.batch)
 
     def run(self) -> None:
         if self.batch > 1:
@@ -149,26 +158,42 @@ class ColdAppendBody(AppendBody):
         self.log = self.backend.open(self.place, self.options)
         super().run()
 
+    def stepper(self) -> Callable[[], object]:
+        """Opening the log is no step: each one appends."""
+        self.log = self.backend.open(self.place, self.options)
+        return super().stepper()
+
 
 class RemoveBody(LogBody):
     """Append a remove record."""
+
+    NAME = "export/home/file-000001.dat"
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self.laps = laps(batch_ops(64, setting.core))
         self.info = BodyInfo(len(self.laps), loop=self.laps)
+        self.steps = len(self.laps)
 
     def prepare(self) -> None:
         self.empty()
 
     def run(self) -> None:
-        append_remove, name = self.log.append_remove, "export/home/file-000001.dat"
+        append_remove, name = self.log.append_remove, self.NAME
         for _ in self.laps:
             append_remove(name)
+
+    def stepper(self) -> Callable[[], object]:
+        return partial(self.log.append_remove, self.NAME)
+
+    def verify_steps(self, count: int) -> None:
+        self.check_records(count)
 
 
 class SyncBody(LogBody):
     """Make ``after`` bytes durable that were appended just before, untimed."""
+
+    steps = 1
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
@@ -186,6 +211,12 @@ class SyncBody(LogBody):
     def verify(self) -> None:
         stats = self.log.stats()
         expect("durable sequence after a sync", stats.durable_sequence, stats.last_sequence)
+
+    def stepper(self) -> Callable[[], object]:
+        return self.log.sync
+
+    def verify_steps(self, count: int) -> None:
+        self.verify()
 
 
 class SustainedBody(LogBody):

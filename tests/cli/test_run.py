@@ -219,3 +219,16 @@ def test_a_foreign_backend_that_breaks_is_a_line_of_the_list(
 
 def test_the_schema_is_json(bench: Bench) -> None:
     assert json.loads(bench("schema").out)["$schema"]
+
+
+def test_latencies_are_told_when_a_plan_asks_for_them(bench: Bench, project: Path) -> None:
+    """The real runner, closed and open, on the Python twin."""
+    path = project / "scenarios" / "wal.yaml"
+    path.write_text(path.read_text().replace("min_sample: 1ms", "min_sample: 1ms, rate: 50 k/s"))
+    found = bench("run", "wal", "-k", "wal.none,core=python,record=64B", "-o", "out.json")
+    assert found.code == 0, found.out + found.err
+    assert ": latencies" in found.out
+    row = results.read(project / "out.json").results[0]
+    assert row.latency["mode"] == "open"
+    assert row.latency["response"]["count"] == row.latency["service"]["count"] > 0
+    assert row.latency["response"]["max"] >= row.latency["service"]["max"]

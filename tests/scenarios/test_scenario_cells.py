@@ -139,6 +139,19 @@ def test_the_plan_takes_units(load_text: Load) -> None:
     assert cell.plan == PlanSettings(2, 4, 10_000_000, 60_000_000_000)
 
 
+@pytest.mark.parametrize(
+    ("plan", "latency", "rate"),
+    [("latency: true", True, 0), ("latency: false", False, 0), ("rate: 5 k/s", False, 5_000),
+     ('latency: "true", rate: 1000/s', True, 1_000), ("rate: 0", False, 0)],
+)  # fmt: skip
+def test_the_plan_asks_for_latencies_and_a_rate(
+    load_text: Load, plan: str, latency: bool, rate: int
+) -> None:
+    text = f"scenarios: [{{name: s, workload: limits.call, plan: {{{plan}}}}}]"
+    [cell] = load_text(text)[0].cells
+    assert (cell.plan.latency, cell.plan.rate_per_s) == (latency, rate)
+
+
 def test_a_scenario_knows_its_file(load_text: Load) -> None:
     scenarios = load_text(MATRIX + "    description: what it answers\n")
     assert scenarios[0].description == "what it answers"
