@@ -24,6 +24,7 @@ SCHEMA = 1
 MAX_BYTES = 256 << 20  # a 10,000-cell result of 5 processes x 5 samples is about 25 MB
 STATUSES = ("ok", "failed", "skipped")
 OUTCOMES = ("met", "missed", "unjudged")
+SIDES = ("base", "head")
 LATEST = "latest"
 _REWRITE = "give a file written by `bench run`, or run again to make a new one"
 
@@ -85,6 +86,39 @@ class RequirementOutcome:
 
 
 @dataclass(slots=True)
+class AbCell:
+    """One cell of an A/B session. ``base`` and ``head`` are its rows on the two sides, ``id`` is
+    theirs without what was compared. The ``ns_per_op`` of both rows, one value per process, stand
+    in the order of the pairs: first ``screen`` of them, then ``confirm``, then ``extra``.
+    ``direction``: what the screened pairs made it a suspect of (+1 slower, -1 faster, 0 none).
+    ``limit``: the smallest change that matters, a fraction."""
+
+    id: str
+    base: str
+    head: str
+    screen: int
+    confirm: int
+    extra: int
+    direction: int
+    limit: float
+
+
+@dataclass(slots=True)
+class AbSession:
+    """Both results of an A/B session carry the same ``session``; ``side`` is "base" or "head".
+    ``base`` and ``head`` say what was compared, ``command`` repeats it for one more ``-k CELL``.
+    ``gates``: whether there were pairs enough for verdicts."""
+
+    session: str
+    side: str
+    base: str
+    head: str
+    command: str
+    gates: bool
+    cells: list[AbCell]
+
+
+@dataclass(slots=True)
 class RunResult:
     environment: dict[str, Any]
     scenario_files: list[dict[str, Any]]  # {"path": ..., "sha256": ...}
@@ -94,6 +128,7 @@ class RunResult:
     created: str = ""  # ISO 8601, UTC
     interrupted: bool = False
     settings: dict[str, Any] = field(default_factory=dict)  # seed, quick, core ...
+    ab: AbSession | None = None
 
 
 # --- reading ---------------------------------------------------------------------------------
@@ -165,6 +200,21 @@ def _check_meaning(result: RunResult) -> None:
         if outcome.status not in OUTCOMES:
             raise JsonProblem(f"{outcome.status!r:.40} is none of {', '.join(OUTCOMES)}",
                               field=f"requirements[{position}].status")  # fmt: skip
+    if result.ab is not None:
+        _check_session(result.ab, seen)
+
+
+def _check_session(session: AbSession, rows: set[str]) -> None:
+    if session.side not in SIDES:
+        raise JsonProblem(f"{session.side!r:.40} is none of {', '.join(SIDES)}", field="ab.side")
+    for position, cell in enumerate(session.cells):
+        place = f"ab.cells[{position}]"
+        if min(cell.screen, cell.confirm, cell.extra) < 0 or cell.direction not in (-1, 0, 1):
+            raise JsonProblem("counts are 0 or more, a direction is -1, 0 or 1", field=place)
+        if not 0 < cell.limit < 10:
+            raise JsonProblem(f"a limit of {cell.limit:g}; it is a fraction", field=place)
+        if (cell.base if session.side == "base" else cell.head) not in rows:
+            raise JsonProblem("its row is not there", field=place)
 
 
 # --- writing ---------------------------------------------------------------------------------
@@ -177,6 +227,8 @@ def to_json(result: RunResult) -> str:
 
 def _lines(result: RunResult) -> Iterator[str]:
     document = _plain(result)
+    if result.ab is None:
+        del document["ab"]
     head = {name: value for name, value in document.items() if not isinstance(value, list)}
     lists = {name: value for name, value in document.items() if isinstance(value, list)}
     yield "{\n"
@@ -189,7 +241,7 @@ def _lines(result: RunResult) -> Iterator[str]:
     yield "\n}\n"
 
 
-_FIRST = ("schema", "created", "interrupted", "settings", "environment", "scenario_files")
+_FIRST = ("schema", "created", "interrupted", "settings", "environment", "scenario_files", "ab")
 
 
 def _order(name: str) -> int:

@@ -2,49 +2,117 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from bench_cli.cli.options import output_format
+from bench_cli.cli.options import comparison_format, everything, fail_on
+
+if TYPE_CHECKING:
+    from bench_cli.report.comparison import Compared
+    from bench_cli.results import RunResult
+    from bench_cli.stats.compare import Comparison
 
 
 @click.command("compare")
 @click.argument("base")
 @click.argument("head")
-@click.option("--all", "everything", is_flag=True, help="Also show rows that did not change.")
-@output_format
-def command(base: str, head: str, everything: bool, form: str) -> int:
+@everything
+@fail_on
+@comparison_format
+def command(base: str, head: str, everything: bool, fail_on: str, form: str) -> int:
     """Compare two stored results.
 
     BASE and HEAD are files, or latest for the newest result under results/. Metrics that are
     exact (bytes logged, allocations, calls) are judged: any change for the worse is a
-    regression. Timing is shown with its interval and never judged, because the two ran at
-    different times.
+    regression. Time is judged where both are of one `bench ab`; of two separate runs it is only
+    shown, with its interval, because they ran at different times.
 
     \b
-    bench compare results/baselines/main.json latest
-    bench compare old.json new.json --format json
+    bench compare old.json new.json
+    bench compare results/20260102T030405Z-ab.base.json latest --format markdown
 
-    Exits 10 on a regression, 12 if nothing could be compared, 13 if a row is missing on one
-    side, 2 if a file is not a valid result.
+    Exits 10 on a regression, 11 on an undecided row (with --fail-on undecided), 12 if nothing
+    could be compared, 13 if a row is missing on one side, 14 if head missed a requirement, 2 if a
+    file is not a valid result.
     """
-    import json
-
     from bench_cli import environment, places, results
-    from bench_cli.report import comparison, console
     from bench_cli.stats.compare import compare
 
     paths = [results.resolve(name, places.results_dir()) for name in (base, head)]
     ours, theirs = (results.read(path) for path in paths)
-    differences = environment.differences(ours.environment, theirs.environment)
-    found = compare(ours, theirs, differences)
-    names = (str(paths[0]), str(paths[1]))
-    if form == "json":
-        click.echo(json.dumps(comparison.as_json(found, names), indent=2))
-        return found.exit_code
-    lacking = {one.side for one in found.missing}
-    remedies = [comparison.rerun_command(ours, names[1])] if "head" in lacking else []
-    remedies += [comparison.rerun_command(theirs, names[0])] if "base" in lacking else []
-    console.emit(
-        comparison.render(found, names, console.columns(), everything=everything, remedies=remedies)
-    )
+    found = compare(ours, theirs, environment.differences(ours.environment, theirs.environment))
+    found.fail_on_undecided = fail_on == "undecided"
+    tell(found, (ours, theirs), (str(paths[0]), str(paths[1])), form, everything=everything)
     return found.exit_code
+
+
+def tell(
+    found: Comparison,
+    sides: tuple[RunResult, RunResult],
+    names: tuple[str, str],
+    form: str,
+    *,
+    everything: bool,
+) -> None:
+    """Print a comparison in one of the formats. ``names``: the files of base and head."""
+    import json
+
+    from bench_cli.report import comparison, console, markup
+
+    told = _told(found, sides, names, everything)
+    if form == "json":
+        click.echo(json.dumps(comparison.as_json(told), indent=2))
+    elif form == "markdown":
+        click.echo(markup.render(told), nl=False)
+    else:
+        console.emit(comparison.render(told, console.columns()))
+
+
+def _told(
+    found: Comparison,
+    sides: tuple[RunResult, RunResult],
+    names: tuple[str, str],
+    everything: bool,
+) -> Compared:
+    from bench_cli.report import comparison
+
+    base, head = sides
+    shown = (base.ab.base, head.ab.head) if found.paired and base.ab and head.ab else names
+    return comparison.Compared(
+        found,
+        shown,
+        everything,
+        _remedies(found, sides, names),
+        _reproduce(found, head),
+    )
+
+
+def _remedies(
+    found: Comparison, sides: tuple[RunResult, RunResult], names: tuple[str, str]
+) -> list[str]:
+    """Commands that give a side the rows it lacks."""
+    from bench_cli.report.comparison import rerun_command
+
+    if found.paired:
+        return [_again(found.command, one.id) for one in found.missing[:3] if found.command]
+    lacking = {one.side for one in found.missing}
+    remedies = [rerun_command(sides[0], names[1])] if "head" in lacking else []
+    return remedies + ([rerun_command(sides[1], names[0])] if "base" in lacking else [])
+
+
+def _reproduce(found: Comparison, head: RunResult) -> str | None:
+    from bench_cli.report.comparison import rerun_command, worst
+
+    row = worst(found)
+    if row is None:
+        return None
+    if found.command:
+        return _again(found.command, row.id)
+    return rerun_command(head, cell=row.id)
+
+
+def _again(command: str | None, cell: str) -> str:
+    import shlex
+
+    return f"{command} -k {shlex.quote(cell)}"

@@ -21,6 +21,7 @@ COMMANDS = {
     "run": ("running", "Run scenarios, print the tables, leave a result file."),
     "plan": ("planning", "Show what a run would do, and for how long; nothing runs."),
     "show": ("showing", "Print the tables of a stored result."),
+    "ab": ("ab", "Compare two versions in one session, and judge."),
     "compare": ("comparing", "Compare two stored results."),
     "list": ("listing", "List scenarios, cells or workloads."),
     "backends": ("backends", "List backends: cores, durability, capabilities."),

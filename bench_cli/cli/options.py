@@ -51,3 +51,45 @@ def selection(command: F) -> F:
 output_format = click.option(
     "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
 )
+
+comparison_format = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "markdown"]),
+    default="table",
+    show_default=True,
+    help="markdown is fit for a comment on a pull request.",
+)
+
+fail_on = click.option(
+    "--fail-on",
+    "fail_on",
+    type=click.Choice(["regression", "undecided"]),
+    default="regression",
+    show_default=True,
+    help="What ends with a failing exit code; undecided includes regression.",
+)
+
+everything = click.option(
+    "--all", "everything", is_flag=True, help="Also show rows that did not change."
+)
+
+
+def _share(context: click.Context, parameter: click.Parameter, text: str | None) -> float:
+    """``5%`` or ``0.05``; by default the floor that the metric declares."""
+    from bench_cli.metrics import METRICS
+
+    if text is None:
+        return METRICS["ns_per_op"].relative_floor
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 10:  # also refuses nan
+        raise click.BadParameter(f"{text!r:.40} is not a share like 5%", context, parameter)
+    return value
+
+
+limit = click.option(
+    "--limit", callback=_share, metavar="SHARE", help="Smallest change of time that matters [3%]."
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench_cli.errors import ExitCode
@@ -11,56 +12,87 @@ from bench_cli.metrics import METRICS
 from bench_cli.report import scale
 from bench_cli.report.layout import INDENT, lay_out
 from bench_cli.report.model import Column, Line, Styled, Table, Tone
+from bench_cli.report.requirements import requirements_table
 from bench_cli.report.text import safe, wrap
 from bench_cli.results import RunResult
 from bench_cli.stats.compare import Comparison, Missing, RowComparison
 from bench_cli.stats.interval import Change
-from bench_cli.stats.verdict import Verdict
+from bench_cli.stats.verdict import MOST_PAIRS, Judgement, Verdict, pairs_to_decide
 
 _VERDICTS = {
     ExitCode.OK: "no regression",
     ExitCode.REGRESSION: "regression",
+    ExitCode.UNDECIDED: "undecided",
     ExitCode.NOTHING_COMPARED: "nothing could be compared",
     ExitCode.ROW_MISSING: "a row is missing",
+    ExitCode.REQUIREMENT_MISSED: "a requirement was missed",
+    ExitCode.RUN_FAILED: "a row failed",
+    ExitCode.INTERRUPTED: "interrupted, of finished pairs only",
 }
-_TONES = {Verdict.REGRESSED: Tone.BAD, Verdict.IMPROVED: Tone.GOOD}
+_TONES = {
+    Verdict.REGRESSED: Tone.BAD,
+    Verdict.IMPROVED: Tone.GOOD,
+    Verdict.UNDECIDED: Tone.WARN,
+    Verdict.SAME: Tone.PLAIN,
+}
 _TITLES = {Verdict.REGRESSED: "Regressed", Verdict.IMPROVED: "Improved"}
 
 
-def render(
-    found: Comparison,
-    names: tuple[str, str],
-    columns: int,
-    *,
-    everything: bool,
-    remedies: Sequence[str],
-) -> list[Styled]:
-    """``names`` of base and head; ``everything`` also shows rows that did not change; ``remedies``
-    are the commands that would fill missing rows."""
-    lines = _told([f"base {safe(names[0])}, head {safe(names[1])}"], columns, Tone.DIM)
-    lines += _fingerprint(found.fingerprint, columns)
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A comparison with what it takes to tell it. ``names`` of base and head; ``everything`` also
+    shows rows that did not change; ``remedies``: commands that fill missing rows;
+    ``reproduce``: the command that repeats the worst row."""
+
+    found: Comparison
+    names: tuple[str, str]
+    everything: bool = False
+    remedies: Sequence[str] = ()
+    reproduce: str | None = None
+
+
+def render(told: Compared, columns: int) -> list[Styled]:
+    """All lines, for a terminal of that many columns."""
+    base, head = told.names
+    lines = _told([f"base {safe(base)}, head {safe(head)}"], columns, Tone.DIM)
+    lines += _fingerprint(told.found, columns)
     lines.append(Styled(""))
-    for verdict in _TITLES:
-        lines += _block(_exact_table(found.rows, verdict), columns)
-    lines += _block(_timing_table(found.rows, everything=everything), columns)
-    lines += _missing(found.missing, remedies, columns)
-    lines += _unjudged(found.rows, columns)
-    return [*lines, *_verdict(found, columns)]
+    for table in tables(told):
+        lines += [*lay_out(table, columns), Styled("")]
+    lines += _failed(told.found.failed, columns)
+    lines += _missing(told.found.missing, told.remedies, columns)
+    lines += _unjudged(told.found.rows, columns)
+    return [*lines, *_closing(told, columns)]
+
+
+def tables(told: Compared) -> list[Table]:
+    """What got worse first."""
+    found = told.found
+    timed = paired_table if found.paired else _timing_table
+    built = [
+        _exact_table(found.rows, Verdict.REGRESSED),
+        timed(found.rows, everything=told.everything),
+        _exact_table(found.rows, Verdict.IMPROVED),
+        requirements_table(found.missed) if found.missed else None,
+    ]
+    if not found.paired:
+        built[1], built[2] = built[2], built[1]
+    return [table for table in built if table is not None]
 
 
 def _told(texts: Sequence[str], columns: int, tone: Tone) -> list[Styled]:
     return [Styled(line, tone) for text in texts for line in wrap(text, columns, INDENT)]
 
 
-def _block(table: Table | None, columns: int) -> list[Styled]:
-    return [*lay_out(table, columns), Styled("")] if table else []
-
-
-def _fingerprint(differences: Sequence[str], columns: int) -> list[Styled]:
-    if not differences:
+def _fingerprint(found: Comparison, columns: int) -> list[Styled]:
+    if not found.fingerprint:
         return []
-    head = Styled("! The two ran under different conditions:", Tone.WARN)
-    return [head, *_told([f"- {safe(one)}" for one in differences], columns, Tone.WARN)]
+    tone = Tone.DIM if found.paired else Tone.WARN
+    told = "What differs:" if found.paired else "! The two ran under different conditions:"
+    return [
+        Styled(told, tone),
+        *_told([f"- {safe(one)}" for one in found.fingerprint], columns, tone),
+    ]
 
 
 # --- exact metrics ---------------------------------------------------------------------------
@@ -147,6 +179,79 @@ def _confidence(timings: Sequence[Change]) -> list[str]:
     return [f"Intervals cover {scale.percent(least)} or more of such comparisons{few}."]
 
 
+# --- time, judged ----------------------------------------------------------------------------
+
+
+def paired_table(rows: Sequence[RowComparison], *, everything: bool) -> Table | None:
+    """Every row of an A/B session that is not the same, with what it can tell at all."""
+    judged = [(row, row.judgement) for row in rows if row.judgement is not None]
+    shown = [(row, one) for row, one in judged if everything or one.verdict is not Verdict.SAME]
+    if not judged:
+        return None
+    heads = [
+        Column("time"), Column("change"), Column("95 %", priority=2), Column("detectable"),
+        Column("pairs", priority=4), Column("base", priority=3), Column("head", priority=3),
+        Column("row", label=True),
+    ]  # fmt: skip
+    advisory = [(row, row.advisory) for row, _ in judged if row.advisory]
+    return Table(
+        "Time per operation",
+        heads,
+        [_paired_line(row, one) for row, one in shown],
+        notes=[*_same(judged, len(judged) - len(shown)), *_to_decide(judged)],
+        warnings=[f"advisory: {safe(row.id)}: {reason}" for row, reason in advisory],
+    )
+
+
+def _paired_line(row: RowComparison, one: Judgement) -> Line:
+    interval = "unknown"
+    if one.low is not None and one.high is not None:
+        interval = f"{_signed(one.low)} to {_signed(one.high)}"
+    cells = (
+        f"({one.verdict})" if row.advisory else str(one.verdict),
+        _signed(one.estimate),
+        interval,
+        "unknown" if one.detectable is None else scale.percent(one.detectable),
+        str(one.pairs),
+        "" if row.base_ns is None else scale.time(row.base_ns),
+        "" if row.head_ns is None else scale.time(row.head_ns),
+        safe(row.id),
+    )
+    return Line(cells, tone=Tone.WARN if row.advisory else _TONES[one.verdict])
+
+
+def _same(judged: Sequence[tuple[RowComparison, Judgement]], quiet: int) -> list[str]:
+    """What stands behind the rows that are not shown."""
+    if not quiet:
+        return []
+    limits = sorted({one.limit for _, one in judged})
+    told = scale.percent(limits[0])
+    told += f" to {scale.percent(limits[-1])}" if len(limits) > 1 else ""
+    rows = "1 row is" if quiet == 1 else f"{quiet} rows are"
+    return [f"{rows} not shown: the same, not slower by {told} or more (--all shows them)."]
+
+
+def _to_decide(judged: Sequence[tuple[RowComparison, Judgement]]) -> list[str]:
+    """What would decide the undecided: pairs where that many can be had, else less noise."""
+    undecided = [one for _, one in judged if one.verdict is Verdict.UNDECIDED]
+    if not undecided:
+        return []
+    needed = [pairs for one in undecided if (pairs := pairs_to_decide(one)) is not None]
+    most = max(needed, default=0)
+    if needed and most <= MOST_PAIRS:
+        return [f"Undecided: about {most} pairs would decide (--rigorous, or --budget TIME)."]
+    reach = sum(pairs <= MOST_PAIRS for pairs in needed)
+    some = (
+        f"{reach} of {len(undecided)} rows by more pairs (--budget TIME), the others"
+        if reach
+        else "only"
+    )
+    return [
+        f"Undecided: {some} by less noise (a quiet machine, longer samples) or a wider --limit: "
+        '"detectable" is the smallest change they can show.'
+    ]
+
+
 # --- what could not be compared ---------------------------------------------------------------
 
 
@@ -159,6 +264,13 @@ def _missing(missing: Sequence[Missing], remedies: Sequence[str], columns: int) 
         lines += _told([told], columns, Tone.WARN)
     commands = [f"To fill the gap: {safe(remedy)}" for remedy in remedies]
     return [*lines, *_told(commands, columns, Tone.PLAIN), Styled("")]
+
+
+def _failed(failed: Sequence[Missing], columns: int) -> list[Styled]:
+    if not failed:
+        return []
+    told = [f"{safe(one.id)} ({safe(one.reason)})" for one in failed]
+    return [Styled("Failed on head", Tone.TITLE), *_told(told, columns, Tone.BAD), Styled("")]
 
 
 def _unjudged(rows: Sequence[RowComparison], columns: int) -> list[Styled]:
@@ -174,15 +286,17 @@ def _unjudged(rows: Sequence[RowComparison], columns: int) -> list[Styled]:
     return [*_told(told, columns, Tone.WARN), Styled("")] if told else []
 
 
-def rerun_command(other: RunResult, target: str) -> str:
-    """The ``bench run`` that gives ``target`` the rows ``other`` has, as it was run."""
+def rerun_command(other: RunResult, target: str | None = None, cell: str | None = None) -> str:
+    """The ``bench run`` that gives ``target`` the rows ``other`` has, as it was run; with ``cell``
+    only that row."""
     words = ["bench", "run", *(str(file.get("path")) for file in other.scenario_files)]
     for option, name in (("-P", "params"), ("--backend", "backends"), ("-k", "select")):
         given = other.settings.get(name)
-        for value in given if isinstance(given, list) else []:
+        for value in given if isinstance(given, list) and (name != "select" or not cell) else []:
             words += [option, str(value)]
+    words += ["-k", cell] if cell else []
     words += ["--quick"] if other.settings.get("quick") else []
-    return shlex.join([*words, "-o", target])
+    return shlex.join([*words, *(("-o", target) if target else ())])
 
 
 # --- the verdict -----------------------------------------------------------------------------
@@ -192,28 +306,52 @@ def verdict_of(found: Comparison) -> str:
     return _VERDICTS[found.exit_code]
 
 
-def _verdict(found: Comparison, columns: int) -> list[Styled]:
+def worst(found: Comparison) -> RowComparison | None:
+    """The row that got worse most; None when none did."""
+    return next((row for row in found.rows if row.verdict is Verdict.REGRESSED), None)
+
+
+def closing(told: Compared) -> list[str]:
+    """Sentences: the counts, and the verdict with its exit code as the last."""
+    found = told.found
     parts = [f"{found.count(verdict)} {verdict}" for verdict in Verdict if found.count(verdict)]
+    parts += [f"{len(found.failed)} failed"] if found.failed else []
     parts += [f"{len(found.missing)} missing"] if found.missing else []
-    summary = f"{len(found.rows)} rows on both sides, {found.judged} exact metrics judged"
-    tone = Tone.GOOD if found.exit_code == ExitCode.OK else Tone.BAD
-    return [
-        *_told([f"{summary}: {', '.join(parts) or 'nothing to compare'}."], columns, Tone.PLAIN),
-        Styled(f"Verdict: {verdict_of(found)} (exit {found.exit_code})", tone),
-    ]
+    parts += [f"{len(found.missed)} requirements missed"] if found.missed else []
+    what = "metrics" if found.paired else "exact metrics"
+    summary = f"{len(found.rows)} rows on both sides, {found.judged} {what} judged"
+    lines = [f"{summary}: {', '.join(parts) or 'nothing to compare'}."]
+    if not found.gates:
+        lines.append("A quick look: too few pairs for a verdict, so it never fails.")
+    lines.append(f"Verdict: {verdict_of(found)} (exit {found.exit_code})")
+    return lines
 
 
-def as_json(found: Comparison, names: tuple[str, str]) -> dict[str, Any]:
+def _closing(told: Compared, columns: int) -> list[Styled]:
+    *counts, verdict = closing(told)
+    tone = Tone.GOOD if told.found.exit_code == ExitCode.OK else Tone.BAD
+    lines = [*_told(counts, columns, Tone.PLAIN), Styled(verdict, tone)]
+    if told.reproduce:  # on one line however long: it is there to be copied
+        lines += [Styled("The worst row again:"), Styled(f"  {safe(told.reproduce)}")]
+    return lines
+
+
+def as_json(told: Compared) -> dict[str, Any]:
     """The same for scripts; ``schema`` 1."""
+    found = told.found
     return {
         "schema": 1,
-        "base": names[0],
-        "head": names[1],
+        "base": told.names[0],
+        "head": told.names[1],
         "verdict": verdict_of(found),
         "exit_code": found.exit_code,
+        "gates": found.gates,
         "fingerprint": found.fingerprint,
         "rows": [_row_as_json(row) for row in found.rows],
         "missing": [{"id": m.id, "side": m.side, "reason": m.reason} for m in found.missing],
+        "failed": [{"id": one.id, "reason": one.reason} for one in found.failed],
+        "requirements_missed": [asdict(one) for one in found.missed],
+        "reproduce": told.reproduce,
     }
 
 
@@ -223,15 +361,15 @@ def _row_as_json(row: RowComparison) -> dict[str, Any]:
          "verdict": str(one.verdict)}
         for one in row.exact
     ]  # fmt: skip
-    timing = row.timing and {
-        "metric": "ns_per_op",
-        "base": row.base_ns,
-        "head": row.head_ns,
-        "estimate": row.timing.estimate,
-        "low": row.timing.low,
-        "high": row.timing.high,
-        "confidence": row.timing.confidence,
-        "advisory": True,
-    }
     return {"id": row.id, "verdict": str(row.verdict), "judged": row.judged, "exact": exact,
-            "timing": timing, "unjudged": row.unjudged}  # fmt: skip
+            "timing": _timing_as_json(row), "unjudged": row.unjudged}  # fmt: skip
+
+
+def _timing_as_json(row: RowComparison) -> dict[str, Any] | None:
+    values = {"metric": "ns_per_op", "base": row.base_ns, "head": row.head_ns}
+    if row.judgement is not None:
+        return {**values, **asdict(row.judgement), "advisory": row.advisory is not None,
+                "reason": row.advisory}  # fmt: skip
+    if row.timing is not None:
+        return {**values, **asdict(row.timing), "advisory": True}
+    return None

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,50 @@ STDERR_TAIL = 2000
 """Bytes of a worker's last words that go into a reason."""
 
 
-def run_worker(job: Job, timeout_ns: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Which tool the worker is of: by default the one that runs here. ``folder``: what it finds
+    before anything installed (the worker's working directory). ``alone``: PYTHONPATH is for this
+    tool and must not reach another. ``fields``: the parts of a job it understands (None: all)."""
+
+    executable: str = sys.executable
+    folder: Path | None = None
+    alone: bool = False
+    fields: frozenset[str] | None = None
+
+    def environment(self) -> dict[str, str]:
+        """The same for every worker: hashes and thread pools must not differ between processes."""
+        fixed = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        found = {**os.environ, **fixed}
+        if self.alone:
+            found.pop("PYTHONPATH", None)
+        return found
+
+    def job(self, job: Job) -> str:
+        if self.fields is None:
+            return job.to_json()
+        return json.dumps({name: v for name, v in asdict(job).items() if name in self.fields})
+
+
+HERE = Program()
+
+
+def run_worker(job: Job, timeout_ns: int, program: Program = HERE) -> dict[str, Any]:
     """The worker's answer: ``{"ok": True, "cell": ..., "limits": ...}`` or ``{"ok": False,
     "reason": ...}``. A worker that is killed, exits early, or takes longer than ``timeout_ns`` is
     an answer too. KeyboardInterrupt kills the worker and goes on to the caller."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench_cli.runner.worker"],
+        [program.executable, "-m", "bench_cli.runner.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,  # Ctrl-C reaches us alone; we end the worker in order
-        env=_environment(),
+        env=program.environment(),
+        cwd=program.folder,
     )
     try:
-        out, err = process.communicate(job.to_json(), timeout=timeout_ns / 1e9)
+        out, err = process.communicate(program.job(job), timeout=timeout_ns / 1e9)
     except subprocess.TimeoutExpired:
         _end(process)
         return failure(f"took longer than its limit of {timeout_ns / 1e9:g} s")
@@ -45,12 +75,6 @@ def run_worker(job: Job, timeout_ns: int) -> dict[str, Any]:
 
 def failure(reason: str) -> dict[str, Any]:
     return {"ok": False, "reason": reason, "limits": {}}
-
-
-def _environment() -> dict[str, str]:
-    """The same for every worker: hashes and thread pools must not differ between processes."""
-    fixed = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return {**os.environ, **fixed}
 
 
 def _end(process: subprocess.Popen[str]) -> None:

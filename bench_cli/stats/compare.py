@@ -1,26 +1,28 @@
 """Two results against each other, row by row. Judges; neither reads files nor prints.
 
-Exact metrics (bytes logged, allocations, calls) are judged: any change beyond their floors
-counts. Timing of two separate runs is shown with its interval but never judged: runs at different
-times differ by more than their processes tell (measured: up to 36 % false alarms at a nominal
-5 %), whatever the test.
+Exact metrics (bytes logged, allocations, calls) are always judged: any change beyond their floors
+counts. Time is judged where both results come from one A/B session, by the rule of
+``verdict.py``. Timing of two separate runs is shown with its interval but never judged: runs at
+different times differ by more than their processes tell (measured: up to 36 % false alarms at a
+nominal 5 %), whatever the test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bench_cli.errors import ExitCode
 from bench_cli.metrics import METRICS, Direction, Kind, Metric
-from bench_cli.results import Row, RunResult
+from bench_cli.results import SIDES, AbCell, RequirementOutcome, Row, RunResult
 from bench_cli.stats.interval import Change, change
-from bench_cli.stats.verdict import Verdict
+from bench_cli.stats.verdict import Judgement, Trial, Verdict, judge, log_ratios
 
 _ROUNDING = 1e-9  # per-operation counts are quotients; this much is arithmetic, not a change
 _COUNTED = "exact_ops"
 _INTERPRETER = "python"
-_TIMING = ("ns_per_op",)
+_TIMING = "ns_per_op"
+_UNPAIRED = f"{METRICS[_TIMING].heading}: its processes do not stand in pairs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,9 @@ class ExactChange:
 
 @dataclass(slots=True)
 class RowComparison:
-    """A row that ran on both sides. ``exact`` holds the metrics that changed; ``unjudged`` the
-    exact metrics that could not be compared, with the reason."""
+    """A row that ran on both sides. ``timing``: of two separate runs; ``judgement``: of an A/B
+    session, with ``advisory`` saying why it cannot gate. ``exact`` holds the metrics that
+    changed; ``unjudged`` what could not be compared, with the reason."""
 
     id: str
     timing: Change | None = None
@@ -49,11 +52,21 @@ class RowComparison:
     exact: list[ExactChange] = field(default_factory=list)
     judged: int = 0
     unjudged: list[str] = field(default_factory=list)
+    judgement: Judgement | None = None
+    advisory: str | None = None
 
     @property
     def verdict(self) -> Verdict:
         found = {one.verdict for one in self.exact}
+        if self.judgement is not None and self.advisory is None:
+            found.add(self.judgement.verdict)
         return next((verdict for verdict in Verdict if verdict in found), Verdict.SAME)
+
+    @property
+    def urgency(self) -> tuple[int, float]:
+        """Sorts what is worst to the front."""
+        slower = self.judgement.estimate if self.judgement else 0.0
+        return list(Verdict).index(self.verdict), -slower
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,46 +80,147 @@ class Missing:
 
 @dataclass(slots=True)
 class Comparison:
+    """``paired``: from one A/B session. ``gates``: False for one too short for verdicts.
+    ``failed``: rows that ended in an error on head's side of it. ``requirements``: those head has
+    to meet. ``command`` repeats the session for one more ``-k CELL``."""
+
     rows: list[RowComparison]
     missing: list[Missing]
     fingerprint: list[str]
     """Fields of the environment that differ, as sentences."""
+    paired: bool = False
+    gates: bool = True
+    interrupted: bool = False
+    failed: list[Missing] = field(default_factory=list)
+    requirements: list[RequirementOutcome] = field(default_factory=list)
+    command: str | None = None
+    fail_on_undecided: bool = False
 
     def count(self, verdict: Verdict) -> int:
         return sum(row.verdict is verdict for row in self.rows)
 
     @property
     def judged(self) -> int:
-        """How many exact metrics were compared, over all rows."""
+        """How many metrics were compared, over all rows."""
         return sum(row.judged for row in self.rows)
 
     @property
+    def missed(self) -> list[RequirementOutcome]:
+        return [one for one in self.requirements if one.status == "missed"]
+
+    @property
     def exit_code(self) -> int:
-        """A timing that changed is not among the reasons: it is advisory."""
+        """The most serious thing; a timing that is only shown is not among them."""
+        if self.interrupted:
+            return ExitCode.INTERRUPTED
+        if self.failed:
+            return ExitCode.RUN_FAILED
         if not self.judged:
             return ExitCode.NOTHING_COMPARED
-        if self.count(Verdict.REGRESSED):
+        if self.gates and self.count(Verdict.REGRESSED):
             return ExitCode.REGRESSION
-        return ExitCode.ROW_MISSING if self.missing else ExitCode.OK
+        if self.missing:
+            return ExitCode.ROW_MISSING
+        if self.gates and self.missed:
+            return ExitCode.REQUIREMENT_MISSED
+        if self.gates and self.fail_on_undecided and self.count(Verdict.UNDECIDED):
+            return ExitCode.UNDECIDED
+        return ExitCode.OK
 
 
-def compare(base: RunResult, head: RunResult, fingerprint: Sequence[str]) -> Comparison:
-    """``fingerprint``: what differs between the two environments. Rows that ran on neither side
-    do not take part."""
+def compare(
+    base: RunResult,
+    head: RunResult,
+    fingerprint: Sequence[str],
+    *,
+    floors: Mapping[str, float] | None = None,
+) -> Comparison:
+    """``fingerprint``: what differs between the two environments. ``floors``: by cell, the change
+    that this machine shows without any, as a fraction. Rows that ran on neither side do not take
+    part."""
     ours = {row.id: row for row in base.results}
     theirs = {row.id: row for row in head.results}
     same_python = base.environment.get(_INTERPRETER) == head.environment.get(_INTERPRETER)
-    found = Comparison([], [], list(fingerprint))
-    for identifier in dict.fromkeys([*ours, *theirs]):
-        one, other = ours.get(identifier), theirs.get(identifier)
+    found = Comparison([], [], list(fingerprint), requirements=_requirements(base, head))
+    trials: list[tuple[RowComparison, Trial]] = []
+    for identifier, before, after, cell in _counterparts(base, head):
+        one, other = ours.get(before), theirs.get(after)
         ran = (_ran(one), _ran(other))
         if one and other and all(ran):
-            found.rows.append(compare_rows(one, other, same_python=same_python))
+            row = compare_rows(identifier, one, other, same_python=same_python)
+            found.rows.append(row)
+            if cell is None:
+                row.timing = _change(one, other)
+            else:
+                _add_trial(row, cell, one, other, trials)
+        elif cell is not None and other and other.status == "failed":
+            found.failed.append(Missing(identifier, "head", _why(other)))
         elif any(ran):
-            side, row = ("head", other) if ran[0] else ("base", one)
-            found.missing.append(Missing(identifier, side, _why(row)))
-    found.rows.sort(key=lambda row: list(Verdict).index(row.verdict))
+            side, row_there = ("head", other) if ran[0] else ("base", one)
+            found.missing.append(Missing(identifier, side, _why(row_there)))
+    if head.ab is not None and is_session(base, head):
+        found.paired, found.gates, found.command = True, head.ab.gates, head.ab.command
+        found.interrupted = head.interrupted
+        _judge(trials, floors or {})
+    found.rows.sort(key=lambda row: row.urgency)
     return found
+
+
+def _requirements(base: RunResult, head: RunResult) -> list[RequirementOutcome]:
+    """Those of head. Of two separate runs, without what base had missed already: that is no
+    change, and `bench run` has said so."""
+    if is_session(base, head):
+        return head.requirements
+    known = {(one.scenario, one.row, one.metric, one.relation, one.expression)
+             for one in base.requirements if one.status == "missed"}  # fmt: skip
+    return [
+        one
+        for one in head.requirements
+        if (one.scenario, one.row, one.metric, one.relation, one.expression) not in known
+    ]
+
+
+def is_session(base: RunResult, head: RunResult) -> bool:
+    """Whether the two are the sides of one A/B session, in this order."""
+    if base.ab is None or head.ab is None or base.ab.session != head.ab.session:
+        return False
+    return (base.ab.side, head.ab.side) == SIDES and base.ab.cells == head.ab.cells
+
+
+def _counterparts(base: RunResult, head: RunResult) -> list[tuple[str, str, str, AbCell | None]]:
+    """(id, row of base, row of head, the cell where they ran in pairs)."""
+    if head.ab is not None and is_session(base, head):
+        return [(cell.id, cell.base, cell.head, cell) for cell in head.ab.cells]
+    ids = dict.fromkeys(row.id for row in (*base.results, *head.results))
+    return [(name, name, name, None) for name in ids]
+
+
+def _add_trial(
+    found: RowComparison,
+    cell: AbCell,
+    base: Row,
+    head: Row,
+    trials: list[tuple[RowComparison, Trial]],
+) -> None:
+    """The values of the two rows as the session's log-ratios."""
+    pairs = cell.screen + cell.confirm + cell.extra
+    before, after = (row.per_process.get(_TIMING, [])[:pairs] for row in (base, head))
+    if not pairs or len(before) < pairs or len(after) < pairs or min(*before, *after) <= 0:
+        found.unjudged.append(_UNPAIRED)
+        return
+    ratios = log_ratios(before, after)
+    first, second = cell.screen, cell.screen + cell.confirm
+    trial = Trial(cell.limit, ratios[:first], ratios[first:second], ratios[second:], cell.direction)
+    trials.append((found, trial))
+
+
+def _judge(trials: Sequence[tuple[RowComparison, Trial]], floors: Mapping[str, float]) -> None:
+    for (row, trial), judgement in zip(trials, judge([t for _, t in trials]), strict=True):
+        row.judgement = judgement
+        row.judged += 1
+        floor = floors.get(row.id)
+        if floor is not None and floor > trial.limit:
+            row.advisory = f"this machine's noise ({floor:.1%}) is above the limit"
 
 
 def _ran(row: Row | None) -> bool:
@@ -117,13 +231,15 @@ def _why(row: Row | None) -> str:
     return "not there" if row is None else f"{row.status}: {row.reason or 'no reason given'}"
 
 
-def compare_rows(base: Row, head: Row, *, same_python: bool) -> RowComparison:
-    """Both rows have status ok. ``same_python``: whether counts that depend on the interpreter
-    (allocations, collections) can be judged."""
-    found = RowComparison(base.id)
-    for name in _TIMING:
-        found.timing = change(base.per_process.get(name, []), head.per_process.get(name, []))
-        found.base_ns, found.head_ns = base.metrics.get(name), head.metrics.get(name)
+def _change(base: Row, head: Row) -> Change | None:
+    return change(base.per_process.get(_TIMING, []), head.per_process.get(_TIMING, []))
+
+
+def compare_rows(identifier: str, base: Row, head: Row, *, same_python: bool) -> RowComparison:
+    """The exact metrics of two rows of status ok. ``same_python``: whether counts that depend on
+    the interpreter (allocations, collections) can be judged."""
+    found = RowComparison(identifier)
+    found.base_ns, found.head_ns = base.metrics.get(_TIMING), head.metrics.get(_TIMING)
     for metric in METRICS.values():
         if metric.kind is not Kind.NOISY and metric.direction is not Direction.NEUTRAL:
             _exact(found, metric, base, head, same_python)

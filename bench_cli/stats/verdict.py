@@ -36,9 +36,9 @@ SUSPECT_SHARE = 0.5
 """A suspect's estimate is beyond this share of the smallest effect that matters."""
 CONFIRM_LEVEL = 0.01
 """Over all suspects together, each one-sided in the direction it was suspected of."""
-SAME_LEVEL = 0.0025
-"""One-sided, of the upper bound that must lie below the limit. Strict, because a cell may be
-looked at up to four times while pairs are added."""
+SAME_LEVEL = 0.01
+"""One-sided, of the upper bound that must lie below the limit. Stricter than the interval that is
+shown, because a cell may be looked at up to four times while pairs are added."""
 _SHOWN_LEVEL = 0.025  # one-sided, of the interval that is printed: 95 % in all
 _POWER = 0.8  # a change is "detectable" when it would be found this often
 _NORMAL = NormalDist()

@@ -1,0 +1,331 @@
+"""``bench ab``: two versions in one session, pair by pair, and a verdict per cell."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bench_cli.cli.options import comparison_format, everything, fail_on, limit, seconds
+
+if TYPE_CHECKING:
+    from bench_cli.catalogue import Catalogue
+    from bench_cli.cells import Cell
+    from bench_cli.results import RunResult
+    from bench_cli.runner.ab import AbSettings, Match
+    from bench_cli.runner.subjects import Spec, Subject
+    from bench_cli.scenario import Overrides, Scenario
+
+QUICK_PAIRS, PAIRS, RIGOROUS_PAIRS = 4, 12, 24
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What one session was asked to do. ``overrides`` hold for both sides."""
+
+    base: Spec
+    head: Spec
+    words: Sequence[str]
+    overrides: Overrides
+    pairs: int
+    limit: float
+    budget_s: float | None
+    seed: int
+    output: Path | None
+    form: str
+
+    @property
+    def keys(self) -> frozenset[str]:
+        return frozenset(spec.key for spec in (self.base, self.head) if spec.key)
+
+
+@click.command("ab")
+@click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
+@click.option("--base", required=True, metavar="S", help="What head is compared with.")
+@click.option("--head", default="here", show_default=True, metavar="S", help="What is judged.")
+@click.option(
+    "-k",
+    "select",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only cells whose id contains PATTERN (* and ? are wildcards).",
+)
+@click.option(
+    "-P", "params", multiple=True, metavar="KEY=VALUE", help="Set a parameter on both sides."
+)
+@click.option("--core", type=click.Choice(["native", "python"]), help="Which twin runs.")
+@click.option("--quick", is_flag=True, help="4 short pairs: a first look that never fails.")
+@click.option("--rigorous", is_flag=True, help="24 pairs instead of 12.")
+@click.option(
+    "--budget",
+    "budget_s",
+    callback=seconds,
+    metavar="TIME",
+    help="Start no further pair after this time; spend what is left on undecided cells.",
+)
+@limit
+@click.option("--allow-code", is_flag=True, help="Allow backends given as module:Class.")
+@click.option(
+    "-o",
+    "output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where head's result goes (base's beside it, as FILE.base.json).",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=42,
+    show_default=True,
+    help="Orders the processes.",
+)
+@everything
+@fail_on
+@comparison_format
+def command(
+    scenarios: tuple[str, ...],
+    base: str,
+    head: str,
+    select: tuple[str, ...],
+    params: tuple[str, ...],
+    core: str | None,
+    quick: bool,
+    rigorous: bool,
+    budget_s: float | None,
+    limit: float,
+    allow_code: bool,
+    output: Path | None,
+    seed: int,
+    everything: bool,
+    fail_on: str,
+    form: str,
+) -> int:
+    """Compare two versions in one session, and judge.
+
+    S is git:REV (built aside, once), path:DIR (a checkout), python:EXE (an interpreter that has
+    the package), backend:NAME, set:KEY=VALUE, or here: the tool and the scenario as they are.
+    Both sides run the scenario files that are here, in alternating fresh processes. A cell that
+    looks changed is confirmed on 24 further pairs.
+
+    \b
+    bench ab --base git:main wal
+    bench ab --base backend:wal.basic --head backend:wal.mmap wal -k steady --budget 10m
+    bench ab --base set:record=4KiB --head set:record=8KiB append --quick
+
+    Exits 10 on a regression, 11 on an undecided cell (with --fail-on undecided), 12 if nothing
+    could be compared, 13 if a row is missing on one side, 14 if head missed a requirement, 20 if
+    a row failed on head, 130 if interrupted (finished pairs are judged and saved), 2 if a side
+    cannot be built or run.
+    """
+    from bench_cli.runner.subjects import read_spec
+    from bench_cli.scenario import Overrides
+
+    if quick and rigorous:
+        raise click.UsageError("--quick and --rigorous exclude each other")
+    order = Order(
+        read_spec(base), read_spec(head), scenarios,
+        Overrides(params, (), core, select, quick, allow_code),
+        QUICK_PAIRS if quick else RIGOROUS_PAIRS if rigorous else PAIRS,
+        limit, budget_s, seed, output, form,
+    )  # fmt: skip
+    return run(order, everything=everything, fail_on_undecided=fail_on == "undecided")
+
+
+def run(order: Order, *, everything: bool, fail_on_undecided: bool) -> int:
+    """Nothing runs before the scenarios, both sides and the places to write are known good."""
+    from bench_cli import catalogue as catalogues
+    from bench_cli import environment, results
+    from bench_cli.cli.comparing import tell
+    from bench_cli.report import console
+    from bench_cli.report.model import Tone
+    from bench_cli.stats.compare import compare
+
+    catalogue = catalogues.from_registry()
+    scenarios, matches = planned(order, catalogue)
+    paths = _places(order, scenarios)
+    subjects = _subjects(order, matches)
+    base, head = execute(order, catalogue, scenarios, matches, subjects)
+    for path, result in zip(paths, (base, head), strict=True):
+        results.write(path, result)  # head last: it is the "latest" of the two
+    found = compare(base, head, environment.differences(base.environment, head.environment))
+    found.fail_on_undecided = fail_on_undecided
+    names = (str(paths[0]), str(paths[1]))
+    tell(found, (base, head), names, order.form, everything=everything)
+    if order.form == "table":
+        console.say([f"Results: {names[0]}, {names[1]}"], Tone.DIM)
+    return found.exit_code
+
+
+# --- before ----------------------------------------------------------------------------------
+
+
+def planned(order: Order, catalogue: Catalogue) -> tuple[list[Scenario], list[Match]]:
+    """Head's scenarios and the cells of both sides, paired."""
+    from bench_cli.cli.loading import load_scenarios
+    from bench_cli.runner.ab import match_cells
+
+    sides = [
+        load_scenarios(order.words, catalogue, _side(order.overrides, spec))
+        for spec in (order.base, order.head)
+    ]
+    cells = [
+        _selected([cell for one in scenarios for cell in one.cells], order) for scenarios in sides
+    ]
+    return sides[1], match_cells(cells[0], cells[1], order.keys, order.limit)
+
+
+def _side(overrides: Overrides, spec: Spec) -> Overrides:
+    """What the command line and the side's own name change about the scenarios."""
+    plain = replace(overrides, select=())
+    if spec.kind == "backend":
+        return replace(plain, backends=(spec.value,))
+    if spec.kind == "set":
+        return replace(plain, params=(*plain.params, spec.value))
+    return plain
+
+
+def _selected(cells: Sequence[Cell], order: Order) -> list[Cell]:
+    """Patterns may speak of a cell with or without what is compared: reports name it without."""
+    from bench_cli.errors import ScenarioError
+    from bench_cli.runner.ab import without
+    from bench_cli.scenario import matches
+
+    patterns = order.overrides.select
+    if not patterns:
+        return list(cells)
+    names = [(cell, f"{cell.id}\n{without(cell.id, order.keys)}") for cell in cells]
+    kept = [cell for cell, name in names if any(matches(p, name) for p in patterns)]
+    if not kept:
+        raise ScenarioError([f"-k: no cell matches {' or '.join(patterns)[:80]}"],
+                            remedy="`bench list` shows the cells")  # fmt: skip
+    return kept
+
+
+def _places(order: Order, scenarios: Sequence[Scenario]) -> tuple[Path, Path]:
+    """The files of base and head."""
+    from bench_cli import places, results
+
+    stems = {Path(scenario.path).stem for scenario in scenarios}
+    name = f"ab-{stems.pop()}" if len(stems) == 1 else "ab"
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    head = order.output or results.default_path(places.results_dir(), created, name)
+    base = head.with_name(f"{head.stem}.base.json")
+    for path in (base, head):
+        results.check_writable(path)
+    return base, head
+
+
+def _subjects(order: Order, matches: Sequence[Match]) -> tuple[Subject, Subject]:
+    from bench_cli import places
+    from bench_cli.report import console
+    from bench_cli.runner.subjects import SubjectError, prepare
+
+    def ready(spec: Spec, cells: Sequence[Cell]) -> Subject:
+        found = prepare(
+            spec, cache=places.scratch_dir() / "ab", root=places.project_root(),
+            say=lambda text: console.say([text], stream=sys.stderr),
+        )  # fmt: skip
+        if found.native_missing and any(cell.core == "native" for cell in cells):
+            raise SubjectError(f"{spec.text}: {found.native_missing}",
+                               remedy="build it (make install), or give --core python")  # fmt: skip
+        return found
+
+    return (
+        ready(order.base, [match.base for match in matches]),
+        ready(order.head, [match.head for match in matches]),
+    )
+
+
+def _check_room(cells: Sequence[Cell], catalogue: Catalogue) -> None:
+    import shutil
+
+    import psutil
+
+    from bench_cli import places
+    from bench_cli.scenario import check_needs
+
+    scratch = places.scratch_dir()
+    scratch.mkdir(parents=True, exist_ok=True)
+    memory, disk = psutil.virtual_memory().available, shutil.disk_usage(scratch).free
+    check_needs(cells, catalogue, memory, disk)
+
+
+# --- during ----------------------------------------------------------------------------------
+
+
+def execute(
+    order: Order,
+    catalogue: Catalogue,
+    scenarios: Sequence[Scenario],
+    matches: Sequence[Match],
+    subjects: tuple[Subject, Subject],
+) -> tuple[RunResult, RunResult]:
+    """Run the session, and judge head's requirements."""
+    from bench_cli import requirements
+    from bench_cli.report import console
+    from bench_cli.runner import ab
+    from bench_cli.scenario import limit_cells, scenario_files
+
+    cells = [cell for match in matches for cell in (match.base, match.head)]
+    _check_room(cells, catalogue)
+    base, head = ab.execute(
+        matches,
+        limit_cells(cells, catalogue),
+        runners=(subjects[0].runner, subjects[1].runner),
+        settings=_settings(order),
+        environments=_environments(order, catalogue, subjects),
+        reporters=lambda: console.progress(quiet=order.form == "json"),
+    )
+    for result in (base, head):
+        result.scenario_files = scenario_files(scenarios)
+        result.settings = {"seed": order.seed, "quick": order.overrides.quick,
+                           "pairs": order.pairs, "budget_s": order.budget_s}  # fmt: skip
+    wanted = [requirement for one in scenarios for requirement in one.requirements]
+    head.requirements = requirements.judge(wanted, head.results)
+    return base, head
+
+
+def _settings(order: Order) -> AbSettings:
+    from bench_cli import places
+    from bench_cli.runner.ab import AbSettings
+
+    return AbSettings(
+        scratch=places.scratch_dir(),
+        names=(order.base.text, order.head.text),
+        command=repeat(order),
+        pairs=order.pairs,
+        gates=not order.overrides.quick,
+        budget_s=order.budget_s,
+        seed=order.seed,
+        allow_code=order.overrides.allow_code,
+    )
+
+
+def repeat(order: Order) -> str:
+    """The command line of the session, without its ``-k``."""
+    words = ["bench", "ab", "--base", order.base.text, "--head", order.head.text, *order.words]
+    for text in order.overrides.params:
+        words += ["-P", text]
+    words += ["--core", order.overrides.core] if order.overrides.core else []
+    words += ["--rigorous"] if order.pairs == RIGOROUS_PAIRS else []
+    words += ["--quick"] if order.overrides.quick else []
+    words += ["--limit", f"{order.limit * 100:g}%"]
+    words += ["--allow-code"] if order.overrides.allow_code else []
+    return shlex.join(words)
+
+
+def _environments(
+    order: Order, catalogue: Catalogue, subjects: tuple[Subject, Subject]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    from bench_cli import environment, places
+
+    core = order.overrides.core or catalogue.default_core
+    ours = environment.record(places.scratch_dir(), core)
+    base, head = subjects
+    return {**ours, **base.environment}, {**ours, **head.environment}
