@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     help="Spend this time (90s, 5m): each cell once, then where precision is lacking.",
 )
 @click.option(
+    "--find-rate",
+    "goal",
+    metavar="GOAL",
+    help='Instead, search the highest rate that keeps GOAL ("p99<=1ms") in each cell.',
+)
+@click.option(
     "--resume",
     metavar="FILE",
     help="Finish an interrupted run: its journal, its result, or latest.",
@@ -68,6 +74,7 @@ def command(
     quick: bool,
     allow_code: bool,
     budget_s: float | None,
+    goal: str | None,
     resume: str | None,
     output: Path | None,
     json_to: str | None,
@@ -83,9 +90,10 @@ def command(
     bench run wal -k wal.mmap -P record=32KiB -o mmap.json
     bench run wal --budget 5m
     bench run --resume latest
+    bench run wal -k sync --find-rate "p99<=1ms"
 
-    Exits 14 if a requirement was missed, 20 if a row failed, 130 if interrupted (what was
-    finished is printed and saved, and --resume finishes it).
+    Exits 14 if a requirement was missed or no rate keeps the goal, 20 if a row failed, 130 if
+    interrupted (what was finished is printed and saved, and --resume finishes it).
     """
     from bench_cli.cli.order import Order
     from bench_cli.scenario import Overrides
@@ -94,7 +102,12 @@ def command(
     if resume is not None:
         return run(_resumed(resume, allow_code, as_json))
     overrides = Overrides(params, backends, core, select, quick, allow_code)
-    return run(Order(scenarios, overrides, seed, budget_s, output, as_json))
+    order = Order(scenarios, overrides, seed, budget_s, output, as_json)
+    if goal is not None:
+        from bench_cli.cli.seeking import seek
+
+        return seek(order, goal)
+    return run(order)
 
 
 _WITH_RESUME = ("resume", "allow_code", "json_to")
@@ -130,8 +143,8 @@ def run(order: Order) -> int:
     catalogue = catalogues.from_registry()
     scenarios = load_scenarios(order.words, catalogue, order.overrides)
     plan = make_plan([cell for one in scenarios for cell in one.cells], seed=order.seed)
-    path = _place(order, scenarios, created)
-    _check_needs(plan, catalogue)
+    path = place(order, scenarios, created)
+    check_needs_of(plan, catalogue)
     store, machine = _store(plan, scenarios, catalogue, order, path, created)
     done = False
     try:
@@ -159,7 +172,7 @@ def exit_code(result: RunResult) -> int:
 # --- before ----------------------------------------------------------------------------------
 
 
-def _place(order: Order, scenarios: Sequence[Scenario], created: str) -> Path:
+def place(order: Order, scenarios: Sequence[Scenario], created: str) -> Path:
     from bench_cli import places, results
 
     stems = {Path(scenario.path).stem for scenario in scenarios}
@@ -169,7 +182,7 @@ def _place(order: Order, scenarios: Sequence[Scenario], created: str) -> Path:
     return path
 
 
-def _check_needs(plan: Plan, catalogue: Catalogue) -> None:
+def check_needs_of(plan: Plan, catalogue: Catalogue) -> None:
     import shutil
 
     import psutil
@@ -244,12 +257,12 @@ def _execute(
         finished=order.resumed.entries if order.resumed else (),
     )
     result.scenario_files = scenario_files(scenarios)
-    result.settings = _settings(order, catalogue)
+    result.settings = settings_of(order, catalogue)
     judge(result, scenarios)
     return result
 
 
-def _settings(order: Order, catalogue: Catalogue) -> dict[str, object]:
+def settings_of(order: Order, catalogue: Catalogue) -> dict[str, object]:
     overrides = order.overrides
     return {
         "seed": order.seed,
@@ -276,6 +289,15 @@ def judge(result: RunResult, scenarios: Sequence[Scenario]) -> None:
 
 
 def _report(result: RunResult, path: Path, order: Order, store: RunStore) -> None:
+    show(result, path, order)
+    if result.interrupted:
+        _aside([f"`bench run --resume {shlex.quote(str(store.path))}` finishes the run."])
+    if store.lost:
+        _aside([f"! {store.lost}; --resume would run the rest again"])
+
+
+def show(result: RunResult, path: Path, order: Order) -> None:
+    """The result on stdout, as tables or as JSON."""
     from bench_cli import results
     from bench_cli.report import console, page
     from bench_cli.report.model import Tone
@@ -283,13 +305,9 @@ def _report(result: RunResult, path: Path, order: Order, store: RunStore) -> Non
     if order.json:
         sys.stdout.write(results.to_json(result))
         sys.stdout.flush()
-    else:
-        console.emit(page.render(result, console.columns()))
-        console.say([f"Result: {path}"], Tone.DIM)
-    if result.interrupted:
-        _aside([f"`bench run --resume {shlex.quote(str(store.path))}` finishes the run."])
-    if store.lost:
-        _aside([f"! {store.lost}; --resume would run the rest again"])
+        return
+    console.emit(page.render(result, console.columns()))
+    console.say([f"Result: {path}"], Tone.DIM)
 
 
 def _aside(texts: Sequence[str]) -> None:

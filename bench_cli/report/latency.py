@@ -50,6 +50,37 @@ def table(title: str, rows: Sequence[Row]) -> Table | None:
     )  # fmt: skip
 
 
+def is_sought(row: Row) -> bool:
+    """A row of a search for the highest rate; it has no throughput."""
+    return "goal" in row.latency
+
+
+def rates_table(title: str, rows: Sequence[Row]) -> Table:
+    """What searches found: the rate that holds, and the next one that does not."""
+    named = labels.label(rows)
+    goals = {safe(str(row.latency["goal"])[:40]) for row in rows if is_sought(row)}
+    heads = ("holds /s", "fails /s", "because")
+    return Table(
+        title=safe(f"{title}: highest rate with {' or '.join(sorted(goals))}"),
+        columns=[*(Column(n, label=True) for n in named.varying), *map(Column, heads)],
+        lines=[_found(label, row) for label, row in zip(named.by_row, rows, strict=True)],
+        notes=["Found to 5 %: two trials of at most three hold at the one rate and fail at the "
+               "other, each a fresh process with an open loop."],
+    )  # fmt: skip
+
+
+def _found(label: tuple[str, ...], row: Row) -> Line:
+    if row.status != "ok":
+        return Line(label, f"{row.status}: {safe(row.reason or 'no reason given')}")
+    holds, fails = (_number(row.latency.get(name)) for name in ("holds_per_s", "fails_per_s"))
+    return Line((
+        *label,
+        "none" if holds is None else f"{holds:,.0f}",
+        "none" if fails is None else f"{fails:,.0f}",
+        safe(str(row.latency.get("why_fails") or "")[:60]),
+    ))  # fmt: skip
+
+
 def _rate(row: Row, part: str) -> tuple[str, str, str]:
     """What was meant, what came of it, and which time the line is about."""
     intended = _number(row.latency.get("rate_per_s"))

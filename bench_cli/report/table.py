@@ -22,8 +22,13 @@ def tables(rows: Sequence[Row]) -> list[Table]:
         groups.setdefault(row.group, []).append(row)
     ordered = sorted(groups.items(), key=lambda item: labels.is_limit(item[1][0]))
     parts = [part for name, members in ordered for part in _parts(name, members)]
-    built = [(group_table(*part), latency.table(*part)) for part in parts]
+    built = [(_main_table(*part), latency.table(*part)) for part in parts]
     return [one for pair in built for one in pair if one is not None]
+
+
+def _main_table(group: str, rows: Sequence[Row]) -> Table:
+    sought = any(latency.is_sought(row) for row in rows)
+    return latency.rates_table(group, rows) if sought else group_table(group, rows)
 
 
 def _parts(group: str, rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:

@@ -54,10 +54,10 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to sample. ``batches`` per sample as another process of the row calibrated it, or None
-    to calibrate here. ``counting``: whether to run the counting pass. ``latency``: operations
-    whose times to tell one by one (0: no such pass), ``rate_per_s`` of them meant to start per
-    second (0: one after the other)."""
+    """How to sample; 0 ``samples``: no throughput pass. ``batches`` per sample as another process
+    of the row calibrated it, or None to calibrate here. ``counting``: whether to run the counting
+    pass. ``latency``: operations whose times to tell one by one (0: no such pass), ``rate_per_s``
+    of them meant to start per second (0: one after the other)."""
 
     samples: int
     min_sample_ns: int
@@ -85,8 +85,11 @@ def measure(
         setting = Setting(params, backend, core, SEED, place, Engines(resolve))
         return workload.build(setting)
 
-    result = _timed(build("timed"), sampling)
-    shutil.rmtree(scratch / "timed")
+    if sampling.samples:
+        result = _timed(build("timed"), sampling)
+        shutil.rmtree(scratch / "timed")
+    else:
+        result = Measurement(0, 0, "ops", 0)
     if sampling.counting:
         _counted(build("counted"), result)
         shutil.rmtree(scratch / "counted")

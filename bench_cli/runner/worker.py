@@ -66,6 +66,7 @@ def answer(job: Job) -> dict[str, Any]:
                 job.samples,
                 job.min_sample_ns,
                 job.batches,
+                counting=job.samples > 0,
                 latency=job.latency,
                 rate_per_s=job.rate_per_s,
             ),
