@@ -1,0 +1,1 @@
+"""The proof of durability: recorded crashes, errors, damage and kills (``bench verify``)."""

@@ -1,0 +1,164 @@
+"""What a log was asked and what it promised, step by step, and what that demands of a recovery."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from bench_cli.errors import BenchError, LogClosed, LogPoisoned
+from bench_cli.faults.recorder import HOME, Recorder
+from bench_cli.interfaces import LogBackend, LogOptions, WriteAheadLog
+
+Kept = tuple[int, int, bytes]
+"""(sequence, kind, payload) of one record."""
+
+
+class Step(NamedTuple):
+    """``do``: append, batch, sync, reset, close. A batch has several payloads."""
+
+    do: str
+    kind: int = 1
+    payloads: tuple[bytes, ...] = ()
+
+
+POLICIES = {"record": 1, "every-8": 8, "never": 0}
+"""A sync after so many records; 0: only the close promises anything."""
+
+
+def steps(seed: int, count: int, policy: str, size: int = 0, reset: bool = True) -> list[Step]:
+    """A log of about ``count`` records: single ones and batches, of varied sizes (or all of
+    ``size`` bytes), emptied once on the way, closed at the end by half of the seeds."""
+    draw = random.Random(f"{seed} {policy}")
+    every, made, since = POLICIES[policy], 0, 0
+    planned: list[Step] = []
+    emptied = count // 2 if reset and draw.random() < 0.5 else -1
+    while made < count:
+        many = draw.randint(2, 4) if not size and draw.random() < 0.15 else 1
+        payloads = tuple(_payload(draw, made + index, size, many) for index in range(many))
+        planned.append(Step("batch" if many > 1 else "append", draw.randint(1, 9), payloads))
+        made, since = made + many, since + many
+        if every and since >= every:
+            planned.append(Step("sync"))
+            since = 0
+        if emptied >= 0 and made >= emptied:
+            planned.append(Step("reset"))
+            emptied, since = -1, 0
+    return [*planned, Step("close")] if draw.random() < 0.5 else planned
+
+
+def _payload(draw: random.Random, number: int, size: int, many: int) -> bytes:
+    """Now and then nothing, or (but not in a batch) more than a sector; text and not."""
+    length = size or draw.choice((0, 1, 16, 16, 16, 24, 40, 90, 700 if many == 1 else 60))
+    return (b"%d:" % number + draw.randbytes(length))[: max(length, size)]
+
+
+class Need(NamedTuple):
+    """What holds at one moment, as sequence numbers: ``promised`` by a sync, ``written`` (the
+    append returned), ``attempted`` (the append began). ``bases``: everything up to that one was
+    forgotten; two while an emptying is under way."""
+
+    promised: int
+    written: int
+    attempted: int
+    bases: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class History:
+    """``kept[i]`` has the sequence ``kept[0]`` + i. ``needs``: (operations done, need), in order;
+    ``ends``: where a recovery may end without cutting a batch."""
+
+    kept: list[Kept] = field(default_factory=list)
+    needs: list[tuple[int, Need]] = field(default_factory=lambda: [(0, Need(0, 0, 0, (0,)))])
+    ends: set[int] = field(default_factory=lambda: {0})
+    complaints: list[str] = field(default_factory=list)
+    watermarks: dict[int, int] = field(default_factory=dict)
+    """What was promised when a record was written."""
+
+    @property
+    def now(self) -> Need:
+        return self.needs[-1][1]
+
+    def mark(self, at: int, **changed: object) -> None:
+        self.needs.append((at, self.now._replace(**changed)))  # type: ignore[arg-type]  # named fields
+
+    def attempt(self, at: int, step: Step) -> None:
+        first = self.now.attempted + 1
+        for index, payload in enumerate(step.payloads):
+            self.kept.append((first + index, step.kind, payload))
+            self.watermarks[first + index] = self.now.promised
+        last = first + len(step.payloads) - 1
+        self.ends.add(last)
+        self.mark(at, attempted=last)
+
+    @classmethod
+    def after(cls, found: Sequence[Kept], base: int) -> History:
+        """A second life: what was recovered is on the disk and stays there."""
+        last = found[-1][0] if found else base
+        need = Need(last, last, last, (base,))
+        history = cls(list(found), [(0, need)], {last})
+        history.watermarks = {kept[0]: 0 for kept in found}
+        return history
+
+
+def drive(
+    backend: LogBackend,
+    options: LogOptions,
+    planned: Sequence[Step],
+    history: History,
+) -> None:
+    """Do the steps over the recorder in ``options``. An error is met as a careful user would:
+    the log must then refuse everything until it is opened again, and the rest is left out."""
+    disk = options.file_system
+    assert isinstance(disk, Recorder)
+    try:
+        log = backend.open(HOME, options)
+    except (BenchError, OSError):
+        return
+    try:
+        for step in planned:
+            _do(log, step, history, disk)
+    except (BenchError, OSError) as error:
+        _failed(log, error, history)
+
+
+def _do(log: WriteAheadLog, step: Step, history: History, disk: Recorder) -> None:
+    now = history.now
+    if step.payloads:
+        history.attempt(len(disk.ops), step)
+        if step.do == "batch":
+            last = log.append_many(step.payloads, step.kind)
+        else:
+            last = log.append(step.payloads[0], step.kind)
+        if last != history.now.attempted:
+            history.complaints.append(
+                f"append returned {last}, the record is number {history.now.attempted}"
+            )
+        history.mark(len(disk.ops), written=history.now.attempted)
+    elif step.do == "reset":
+        history.mark(len(disk.ops), bases=(*now.bases, now.attempted))
+        log.reset()
+        history.mark(len(disk.ops), bases=(now.attempted,), promised=now.attempted)
+    else:
+        log.sync() if step.do == "sync" else log.close()
+        history.mark(len(disk.ops), promised=now.attempted)
+
+
+def _failed(log: WriteAheadLog, error: Exception, history: History) -> None:
+    if not isinstance(error, BenchError):
+        history.complaints.append(f"an untyped error: {type(error).__name__}: {error}")
+    for name, call in (("append", lambda: log.append(b"after")), ("sync", log.sync)):
+        try:
+            call()
+        except (LogPoisoned, LogClosed):  # closed: it was the close that failed
+            continue
+        except BenchError as other:
+            history.complaints.append(f"{name} after a failure: {other.slug}, not log-poisoned")
+        else:
+            history.complaints.append(f"{name} went on after a failed write or sync")
+    try:
+        log.close()
+    except (BenchError, OSError):
+        return  # a failed close has released everything, as it must

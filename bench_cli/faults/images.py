@@ -1,0 +1,236 @@
+"""Legal post-crash disks from a recording.
+
+What a system crash may leave after operation ``n``, given what was synced by then:
+
+- Each 512-byte sector written since its last successful sync holds any content it had since, or
+  the one before (zeros where nothing was written yet), whatever its neighbours hold. A write cut
+  at any sector is one of these; so is any earlier version of a mapped page.
+- A store into a mapping may be caught half done: cut at any 8 bytes.
+- A file has any length it had since its last successful sync.
+- A name is there or not, as before or after each change since the last sync of its folder,
+  whatever became of the others.
+- After a *failed* sync the pages it was to write are clean to the system: no later sync brings
+  them to the disk until they are written again.
+
+The sync of a range covers the 4 KiB pages it touches.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+from bench_cli.faults.recorder import HOME, ROOT, Op, Recorder
+
+SECTOR = 512
+PAGE = 4096
+ENUMERATED = 64  # up to so many choices are all made; beyond, as many are drawn
+
+Content = dict[str, bytes]
+
+
+@dataclass(slots=True)
+class FileState:
+    """``now`` is the newest content; ``older`` the other contents each uncertain sector may have;
+    ``sizes`` the other lengths. ``stuck`` are sectors a failed sync left behind."""
+
+    now: bytearray = field(default_factory=bytearray)
+    older: dict[int, list[bytes]] = field(default_factory=dict)
+    sizes: list[int] = field(default_factory=list)
+    stuck: set[int] = field(default_factory=set)
+    whole: bytes | None = b""  # of ``now``; None when it has to be made again
+
+    def write(self, offset: int, data: bytes, cut: int) -> None:
+        """``cut`` > 0: the content with only so many bytes of ``data`` is possible too."""
+        if not data:
+            return
+        end = offset + len(data)
+        if end > len(self.now):
+            self.resize(end)
+        self._remember(offset, end)
+        if cut:
+            self.now[offset : offset + cut] = data[:cut]
+            self._remember(offset, end)
+        self.now[offset:end] = data
+        self.stuck -= {
+            sector
+            for sector in self.stuck
+            if offset // PAGE <= sector * SECTOR // PAGE <= (end - 1) // PAGE
+        }
+        self.whole = None
+
+    def _remember(self, offset: int, end: int) -> None:
+        for sector in range(offset // SECTOR, (end - 1) // SECTOR + 1):
+            held = bytes(self.now[sector * SECTOR : (sector + 1) * SECTOR]).ljust(SECTOR, b"\0")
+            versions = self.older.setdefault(sector, [])
+            if held not in versions:
+                versions.append(held)
+
+    def resize(self, length: int) -> None:
+        self.sizes.append(len(self.now))
+        if length < len(self.now):
+            self._remember(length, len(self.now))
+            del self.now[length:]
+        else:
+            self.now.extend(bytes(length - len(self.now)))
+        self.whole = None
+
+    def sync(self, start: int, end: int) -> None:
+        """The pages of ``start..end`` (-1: all) are on the disk as they are now."""
+        self.sizes.clear()
+        for sector in self._covered(start, end):
+            if sector not in self.stuck:
+                del self.older[sector]
+
+    def sync_failed(self, start: int, end: int) -> None:
+        self.stuck.update(self._covered(start, end))
+
+    def _covered(self, start: int, end: int) -> list[int]:
+        if end < 0:
+            return list(self.older)
+        first, last = start // PAGE, (max(end, start + 1) - 1) // PAGE
+        return [sector for sector in self.older if first <= sector * SECTOR // PAGE <= last]
+
+    def newest(self) -> bytes:
+        if self.whole is None:
+            self.whole = bytes(self.now)
+        return self.whole
+
+    def choices(self) -> list[int]:
+        """How many values each uncertain thing has: the length first, then the sectors."""
+        return [len(self.sizes) + 1, *(len(versions) + 1 for versions in self.older.values())]
+
+    def content(self, choice: Sequence[int]) -> bytes:
+        """0 is the newest of each thing."""
+        if not any(choice):
+            return self.newest()
+        made = bytearray(self.now)
+        if choice[0]:
+            length = self.sizes[choice[0] - 1]
+            if length > len(made):
+                made.extend(bytes(length - len(made)))
+            del made[length:]
+        for (sector, versions), chosen in zip(self.older.items(), choice[1:], strict=True):
+            at = sector * SECTOR
+            if chosen and at < len(made):
+                made[at : at + SECTOR] = versions[chosen - 1][: len(made) - at]
+        return bytes(made)
+
+
+class DiskState:
+    """The disk of a recording after some of its operations."""
+
+    def __init__(self, recorded: Recorder, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.files = {
+            number: FileState(bytearray(data), whole=data)
+            for number, data in enumerate(recorded.start_files)
+        }
+        self.durable = {folder: dict(names) for folder, names in recorded.start.items()}
+        self.pending: list[Op] = []  # changes of names, in order
+
+    def do(self, op: Op) -> None:
+        if op.kind in ("create", "mkdir", "rename", "unlink"):
+            if op.kind == "create":
+                self.files[op.file] = FileState()
+            self.pending.append(op)
+        elif op.kind == "syncdir":
+            self._sync_names(op.folder)
+        else:
+            self._do_in_file(self.files[op.file], op)
+
+    def _do_in_file(self, file: FileState, op: Op) -> None:
+        if op.kind == "write":
+            file.write(op.offset, op.data, 0)
+        elif op.kind == "store":
+            words = len(op.data) // 8
+            file.write(op.offset, op.data, 8 * self.random.randrange(1, words) if words > 1 else 0)
+        elif op.kind == "size":
+            file.resize(op.offset)
+        elif op.kind == "sync":
+            file.sync(op.offset, op.end)
+        else:
+            file.sync_failed(op.offset, op.end)
+
+    def _sync_names(self, folder: str) -> None:
+        for op in self.pending:
+            if op.folder == folder:
+                _apply(self.durable, op)
+        self.pending = [op for op in self.pending if op.folder != folder]
+
+    # --- images ------------------------------------------------------------------------------
+
+    def newest(self) -> Content | None:
+        """What a killed process leaves: everything done is there."""
+        return self._content(self._names([0] * len(self.pending)), {})
+
+    def images(self, most: int) -> Iterator[Content | None]:
+        """Up to ``most`` images of a crash now; all there are where they are few."""
+        names = [2] * len(self.pending)
+        sizes = {number: file.choices() for number, file in self.files.items()}
+        axes = names + [size for number in sizes for size in sizes[number]]
+        for choice in self._choices(axes, most):
+            files, at = {}, len(names)
+            for number, own in sizes.items():
+                files[number] = choice[at : at + len(own)]
+                at += len(own)
+            yield self._content(self._names(choice[: len(names)]), files)
+
+    def _choices(self, axes: list[int], most: int) -> Iterator[Sequence[int]]:
+        total = 1
+        for axis in axes:
+            total *= axis
+            if total > min(most, ENUMERATED):
+                break
+        else:
+            yield from product(*(range(axis) for axis in axes))
+            return
+        uncertain = [index for index, axis in enumerate(axes) if axis > 1]
+        for index in range(most):
+            yield self._drawn(axes, uncertain, index)
+
+    def _drawn(self, axes: list[int], uncertain: list[int], index: int) -> list[int]:
+        """All at random, or but a few things old, or but a few things new: the images that bugs
+        show in are at these corners."""
+        chance = self.random.random
+        choice = [0] * len(axes)
+        share = (0.5, 0.5, 0.15, 0.85)[index % 4]
+        for at in uncertain:
+            if chance() < share:
+                choice[at] = 1 + int(chance() * (axes[at] - 1))
+        return choice
+
+    def _names(self, choice: Sequence[int]) -> dict[str, int] | None:
+        if not self.pending:
+            return self.durable.get(str(HOME)) if HOME.name in self.durable[str(ROOT)] else None
+        folders = {folder: dict(names) for folder, names in self.durable.items()}
+        for op, old in zip(self.pending, choice, strict=True):
+            if not old:
+                _apply(folders, op)
+        return folders.get(str(HOME)) if HOME.name in folders[str(ROOT)] else None
+
+    def _content(
+        self, names: dict[str, int] | None, files: dict[int, Sequence[int]]
+    ) -> Content | None:
+        if names is None:
+            return None
+        return {
+            name: self.files[number].content(files.get(number, ()))
+            for name, number in names.items()
+            if number >= 0
+        }
+
+
+def _apply(folders: dict[str, dict[str, int]], op: Op) -> None:
+    names = folders.setdefault(op.folder, {})
+    if op.kind == "rename":
+        names.pop(op.names[0], None)
+        names[op.names[1]] = op.file
+    elif op.kind == "unlink":
+        names.pop(op.names[0], None)
+    else:
+        names[op.names[0]] = op.file
+        if op.kind == "mkdir":
+            folders.setdefault(f"{op.folder}/{op.names[0]}", {})
