@@ -15,7 +15,7 @@ from math import sqrt
 from typing import Any
 
 from bench_cli.errors import UsageError
-from bench_cli.runner.latency import KEPT
+from bench_cli.runner.latency import KEPT, busy
 from bench_cli.runner.plan import OPEN_CAP
 from bench_cli.stats.histogram import BEYOND, PERCENTILES
 from bench_cli.units import UnitError, format_time, parse_time, shorten
@@ -103,7 +103,10 @@ class Trial:
             return f"{self.told['achieved_per_s'] or 0:,.0f}/s kept"
         if value is None:
             return str(self.told["response"]["reasons"][goal.percentile])
-        return None if value <= goal.limit_ns else f"{goal.percentile} {value / 1e6:.3g} ms"
+        if value <= goal.limit_ns:
+            return None
+        blame = ", machine busy" if busy(self.told) else ""
+        return f"{goal.percentile} {value / 1e6:.3g} ms{blame}"
 
 
 @dataclass(slots=True)

@@ -32,6 +32,8 @@ SPIN_NS = 200_000
 """The last stretch before an intended start is waited for awake: a sleeper wakes up late."""
 KEPT = 0.98
 """Below this share of the intended rate the row says that it was not kept."""
+LATE_NS = 50_000
+"""What waking up may take on a quiet machine."""
 SECOND = 1_000_000_000
 
 
@@ -51,12 +53,14 @@ class Pass:
 
 @dataclass(slots=True)
 class Told:
-    """Operations done, the time that took without preparation, and the histograms."""
+    """Operations done, the time that took without preparation, and the histograms. ``late``: how
+    much of each wait came from the system waking the loop late."""
 
     ops: int = 0
     elapsed_ns: int = 0
     service: Histogram = field(default_factory=Histogram)
     response: Histogram = field(default_factory=Histogram)
+    late: Histogram = field(default_factory=Histogram)
 
 
 def tell(body: Body, wanted: Pass) -> dict[str, Any]:
@@ -79,7 +83,9 @@ def tell(body: Body, wanted: Pass) -> dict[str, Any]:
         "elapsed_ns": told.elapsed_ns,
         "service": told.service.as_json(),
     }
-    return {**found, "response": told.response.as_json()} if wanted.rate_per_s else found
+    if wanted.rate_per_s:
+        found |= {"response": told.response.as_json(), "late": told.late.as_json()}
+    return found
 
 
 def sleep_ns(duration: int) -> None:
@@ -131,11 +137,12 @@ def open_loop(body: SteppedBody, wanted: Pass, now: Now, sleep: Callable[[int], 
             return origin + (first + index) * SECOND // wanted.rate_per_s
 
         count = min(body.steps, MOST_AT_ONCE, wanted.ops - told.ops)
-        service, response = pace_steps(step, count, due, start + left_ns, now, wait)
+        paced = pace_steps(step, count, due, start + left_ns, now, wait)
         told.elapsed_ns += now() - start
-        _done(body, told, len(service))
-        told.service.add([one - cost for one in service])
-        told.response.add([one - cost for one in response])
+        _done(body, told, len(paced.service))
+        told.service.add([one - cost for one in paced.service])
+        told.response.add([one - cost for one in paced.response])
+        told.late.add([one - cost for one in paced.late])
     return told
 
 
@@ -168,7 +175,7 @@ def pooled(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "rate_per_s": rate,
         "achieved_per_s": ops * SECOND / elapsed if elapsed > 0 else None,
     }
-    for name in ("response", "service") if rate else ("service",):
+    for name in ("response", "service", "late") if rate else ("service",):
         merged = Histogram()
         for one in found:
             merged.merge(Histogram.from_json(one[name]))
@@ -180,7 +187,21 @@ def warnings(latency: Mapping[str, Any]) -> list[str]:
     """What a reader of the row has to know."""
     if "reason" in latency:
         return [f"no latencies: {latency['reason']}"]
+    told = []
     achieved, rate = latency["achieved_per_s"], latency["rate_per_s"]
     if rate and achieved is not None and achieved < KEPT * rate:
-        return [f"the rate of {rate:,}/s was not kept: {achieved:,.0f}/s"]
-    return []
+        told.append(f"the rate of {rate:,}/s was not kept: {achieved:,.0f}/s")
+    if rate and (late := busy(latency)) is not None:
+        told.append(
+            f"{late / 1000:,.0f} us of the response's p99 is this machine waking the loop late, "
+            "not the row: close what else is running"
+        )
+    return told
+
+
+def busy(latency: Mapping[str, Any]) -> float | None:
+    """The p99 of late awakenings where it is half of the response's or more; else None."""
+    late, response = latency["late"]["p99"], latency["response"]["p99"]
+    if late is None or response is None or late < LATE_NS or 2 * late < response:
+        return None
+    return float(late)

@@ -115,6 +115,16 @@ def time_steps(step: Callable[[], object], count: int, end_ns: int, now: Now) ->
     return took
 
 
+@dataclass(slots=True)
+class Paced:
+    """Per step, in ns: from its start, from the start that was meant for it, and how much of the
+    wait between the two came from being woken late by the system."""
+
+    service: list[int]
+    response: list[int]
+    late: list[int]
+
+
 def pace_steps(
     step: Callable[[], object],
     count: int,
@@ -122,23 +132,29 @@ def pace_steps(
     end_ns: int,
     now: Now,
     wait: Callable[[int], None],
-) -> tuple[list[int], list[int]]:
-    """(service, response) of each step: from its start and from the start that ``schedule`` meant
-    for it. A step that is late starts at once, and those behind it wait: what a stall does to the
-    operations that would have come meanwhile is in their response."""
-    service, response = [0] * count, [0] * count
+) -> Paced:
+    """``schedule`` says when each step is meant to start. One that is late starts at once, and
+    those behind it wait: what a stall does to the operations that would have come meanwhile is in
+    their response. A late awakening stays with the steps behind it until they have caught up."""
+    service, response, late = [0] * count, [0] * count, [0] * count
+    overslept = 0
     for index in range(count):
         due = schedule(index)
-        if now() < due:
+        waited = now() < due
+        if waited:
             wait(due)
         start = now()
         step()
         end = now()
         service[index] = end - start
         response[index] = end - due
+        behind = start - due
+        overslept = behind if waited or behind < overslept else overslept
+        late[index] = overslept
         if end >= end_ns:
-            return service[: index + 1], response[: index + 1]
-    return service, response
+            done = index + 1
+            return Paced(service[:done], response[:done], late[:done])
+    return Paced(service, response, late)
 
 
 # --- the warm-up -----------------------------------------------------------------------------

@@ -34,6 +34,15 @@ class Exits(SlowLogBackend):
         os._exit(3)
 
 
+class Hangs(SlowLogBackend):
+    """Opens the pipe ``hangs`` in the working directory and stays."""
+
+    def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
+        with Path("hangs").open("wb"):
+            signal.pause()
+        return super().open(directory, options)
+
+
 class Prints(SlowLogBackend):
     """Prints to standard output, which belongs to the worker's answer."""
 

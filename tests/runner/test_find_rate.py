@@ -23,11 +23,11 @@ MS = 1_000_000
 GOAL = Goal("p99", MS)
 
 
-def trial(rate: int, value: float | None, kept: float = 1.0) -> Trial:
+def trial(rate: int, value: float | None, kept: float = 1.0, late: float = 0.0) -> Trial:
     reasons = {"p99": "n too small: 5 of 1,000 operations"} if value is None else {}
-    return Trial(
-        rate, {"achieved_per_s": rate * kept, "response": {"p99": value, "reasons": reasons}}
-    )
+    response = {"p99": value, "reasons": reasons}
+    told = {"achieved_per_s": rate * kept, "response": response, "late": {"p99": late}}
+    return Trial(rate, told)
 
 
 def found(holds: Callable[[int], bool], lowest: int = 100) -> Search:
@@ -78,6 +78,7 @@ def test_a_noisy_edge_is_found_nearby() -> None:
     ("one", "why"),
     [
         (trial(1000, 2 * MS), "p99 2 ms"),
+        (trial(1000, 2 * MS, late=1.5 * MS), "p99 2 ms, machine busy"),
         (trial(1000, 1000, kept=0.5), "500/s kept"),
         (trial(1000, None), "n too small: 5 of 1,000 operations"),
         (trial(1000, MS), None),

@@ -123,6 +123,25 @@ def test_a_waiter_sleeps_and_does_not_spin_through_the_whole_gap() -> None:
     assert 0 < body.clock.slept <= 2 * 1_000
 
 
+def test_a_machine_that_wakes_the_loop_late_is_blamed_and_not_the_row() -> None:
+    body = Stepping(lambda _: 20_000)
+
+    def oversleep(duration: int) -> None:
+        body.clock.ns += duration + (30 * MS if body.done % 500 == 250 else 0)
+
+    body.info = BodyInfo(1, now=body.clock.now, sleep=oversleep)
+    told = row(body, Pass(10_000, 1000, 50 * MS))
+    assert told["response"]["p99"] > 20 * MS
+    assert told["late"]["p99"] == pytest.approx(told["response"]["p99"], rel=0.01)
+    [warning] = warnings(told)
+    assert "waking the loop late" in warning
+
+
+def test_a_stall_of_the_row_is_not_blamed_on_the_machine() -> None:
+    told = row(Stepping(stalling), Pass(10_000, 1000, 50 * MS))
+    assert told["late"]["max"] == 0
+
+
 def test_fast_operations_go_on_for_as_long_as_a_sample() -> None:
     told = row(Stepping(lambda _: 100), Pass(1_000, 0, 50 * MS))
     assert told["service"]["count"] >= 500_000

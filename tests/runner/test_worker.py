@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import select
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,6 +56,33 @@ def test_a_worker_that_fails_is_an_answer_with_its_reason(
 def test_a_worker_past_its_time_limit_is_killed_and_says_so(tmp_path: Path) -> None:
     answer = run_worker(job(tmp_path, "tests.foreign.hostile:Prints"), timeout_ns=1)
     assert answer == {"ok": False, "reason": "took longer than its limit of 1e-09 s", "limits": {}}
+
+
+TOOL = """
+import sys
+from bench_cli.runner.processes import run_worker
+from bench_cli.runner.worker import Job
+import json
+run_worker(Job(**json.loads(sys.argv[1])), 120_000_000_000)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl(2) is Linux's")
+def test_a_worker_does_not_outlive_a_killed_tool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ends of a pipe wait for each other; its end comes when the worker is gone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
+    os.mkfifo("hangs")
+    hanging = job(tmp_path, "tests.foreign.hostile:Hangs")
+    tool = subprocess.Popen([sys.executable, "-c", TOOL, hanging.to_json()])
+    with Path("hangs").open("rb") as pipe:
+        tool.kill()
+        tool.wait()
+        ended, _, _ = select.select([pipe], [], [], 10)  # only a worker that stays waits for it
+        assert ended == [pipe]
+        assert pipe.read() == b""
 
 
 def test_code_is_not_loaded_unless_allowed(tmp_path: Path) -> None:
