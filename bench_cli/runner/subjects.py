@@ -9,14 +9,16 @@ it stands.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.util import find_spec
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ KINDS = ("here", "backend", "set", "python", "path", "git")
 PROBE_S = 60
 BUILD_S = 1800
 _TAIL = 6  # lines of a failed build that are shown
+_CHATTER = ("note:", "hint:", "×", "╰─>", "[end of output]", "error: metadata-generation-failed")
 _PROBE = """
 import dataclasses, importlib.metadata, json, platform, sys
 from bench_cli import registry
@@ -210,21 +213,54 @@ def _export(spec: Spec, commit: str, root: Path, place: Path) -> None:
 
 
 def _install(spec: Spec, place: Path) -> None:
-    """The revision's own packages come first in its environment, then this tool's: both sides
-    then run with the same numpy, and nothing is downloaded that is here already."""
-    venv = place / "venv"
-    _must(
-        _run([sys.executable, "-m", "venv", str(venv.absolute())], place, spec), spec, "has no venv"
-    )
-    library = sysconfig.get_path("purelib", vars={"base": str(venv.absolute())})
-    shared = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
-    (Path(library) / "shared.pth").write_text("\n".join(shared) + "\n", encoding="utf-8")
-    ours = ["--no-build-isolation"] if find_spec("Cython") and find_spec("setuptools") else []
-    words = [
-        str((venv / "bin" / "python").absolute()), "-m", "pip", "install", "--quiet",
-        "--disable-pip-version-check", *ours, str((place / "source").absolute()),
-    ]  # fmt: skip
-    _must(_run(words, place, spec), spec, "does not build")
+    """The revision itself, then what this tool already has: both sides run with the same numpy,
+    and only what is missing here is downloaded."""
+    venv, source = (place / "venv").absolute(), str((place / "source").absolute())
+    _must(_run([sys.executable, "-m", "venv", str(venv)], place, spec), spec, "has no venv")
+    start = [str(venv / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    pip = [*start, "install"]
+    if _can_build(place / "source"):
+        _run([*start, "uninstall", "--yes", "setuptools"], place, spec)  # would hide ours
+        _share_packages(venv)
+        _must(_run([*pip, "--no-build-isolation", source], place, spec), spec, "does not build")
+        return
+    # pip's own build tools would be hidden by older ones of ours, so these come after the build
+    _must(_run([*pip, "--no-deps", source], place, spec), spec, "does not build")
+    _share_packages(venv)
+    _must(_run([*pip, "bench-cli"], place, spec), spec, "lacks a dependency")
+
+
+def _share_packages(venv: Path) -> None:
+    """Let the environment find this tool's packages after its own."""
+    library = Path(sysconfig.get_path("purelib", vars={"base": str(venv)}))
+    ours = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+    (library / "shared.pth").write_text("\n".join(ours) + "\n", encoding="utf-8")
+
+
+def _can_build(source: Path) -> bool:
+    """Whether the build tools here are what the revision asks for; otherwise pip fetches them."""
+    try:
+        asked = tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))
+        wanted = asked["build-system"]["requires"]
+        return all(_is_here(str(requirement)) for requirement in wanted)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _is_here(requirement: str) -> bool:
+    """Understands ``name`` and ``name>=1.2``; anything else counts as not here."""
+    found = re.fullmatch(r"([A-Za-z0-9._-]+)(?:\s*>=\s*([0-9.]+))?", requirement.strip())
+    if found is None:
+        return False
+    try:
+        here = metadata.version(found[1])
+    except metadata.PackageNotFoundError:
+        return False
+    return _numbers(here) >= _numbers(found[2] or "0")
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)[:3]]
 
 
 def _run(words: Sequence[str], folder: Path, spec: Spec) -> subprocess.CompletedProcess[str]:
@@ -245,4 +281,7 @@ def _must(done: subprocess.CompletedProcess[str], spec: Spec, what: str) -> None
 
 
 def _last(text: str, lines: int) -> str:
-    return "\n".join(text.strip().splitlines()[-lines:]) or "it said nothing"
+    """The end of what a program said, without what pip says after every failure."""
+    said = [line.rstrip() for line in text.splitlines() if line.strip()]
+    told = [line for line in said if not line.lstrip().startswith(_CHATTER)]
+    return "\n".join(told[-lines:]) or "it said nothing"
