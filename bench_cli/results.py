@@ -267,10 +267,11 @@ def write(path: Path, result: RunResult) -> None:
             f"the result cannot be stored as JSON: {error}",
             remedy="a backend or workload reports a metric that is no finite number",
         ) from error
-    _write_atomically(path, text.encode("utf-8"))
+    write_atomically(path, text.encode("utf-8"))
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes) -> None:
+    """The file holds either its old bytes or all of the new ones. Raises OutputError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from bench_cli.stats.compare import Comparison
 
 
+_BASELINE = "baseline:"
+
+
 @click.command("compare")
 @click.argument("base")
 @click.argument("head")
@@ -23,28 +27,44 @@ if TYPE_CHECKING:
 def command(base: str, head: str, everything: bool, fail_on: str, form: str) -> int:
     """Compare two stored results.
 
-    BASE and HEAD are files, or latest for the newest result under results/. Metrics that are
+    BASE and HEAD are files, or latest for the newest result under results/; BASE may also be
+    baseline:NAME, and what was accepted against that baseline is then not judged. Metrics that are
     exact (bytes logged, allocations, calls) are judged: any change for the worse is a
     regression. Time is judged where both are of one `bench ab`; of two separate runs it is only
     shown, with its interval, because they ran at different times.
 
     \b
     bench compare old.json new.json
+    bench compare baseline:main latest
     bench compare results/20260102T030405Z-ab.base.json latest --format markdown
 
     Exits 10 on a regression, 11 on an undecided row (with --fail-on undecided), 12 if nothing
     could be compared, 13 if a row is missing on one side, 14 if head missed a requirement, 2 if a
     file is not a valid result.
     """
-    from bench_cli import environment, places, results
+    from bench_cli import places, results
+    from bench_cli.cli.baseline import compare_with
+
+    folder = places.results_dir()
+    head_path = results.resolve(head, folder)
+    if base.startswith(_BASELINE):
+        theirs = results.read(head_path)
+        ours, found, base_name = compare_with(base.removeprefix(_BASELINE), theirs)
+    else:
+        base_name = str(results.resolve(base, folder))
+        ours, theirs, found = _compared(Path(base_name), head_path)
+    found.fail_on_undecided = fail_on == "undecided"
+    tell(found, (ours, theirs), (base_name, str(head_path)), form, everything=everything)
+    return found.exit_code
+
+
+def _compared(base: Path, head: Path) -> tuple[RunResult, RunResult, Comparison]:
+    from bench_cli import environment, results
     from bench_cli.stats.compare import compare
 
-    paths = [results.resolve(name, places.results_dir()) for name in (base, head)]
-    ours, theirs = (results.read(path) for path in paths)
-    found = compare(ours, theirs, environment.differences(ours.environment, theirs.environment))
-    found.fail_on_undecided = fail_on == "undecided"
-    tell(found, (ours, theirs), (str(paths[0]), str(paths[1])), form, everything=everything)
-    return found.exit_code
+    ours, theirs = results.read(base), results.read(head)
+    differences = environment.differences(ours.environment, theirs.environment)
+    return ours, theirs, compare(ours, theirs, differences)
 
 
 def tell(
@@ -60,7 +80,7 @@ def tell(
 
     from bench_cli.report import comparison, console, markup
 
-    told = _told(found, sides, names, everything)
+    told = told_of(found, sides, names, everything=everything)
     if form == "json":
         click.echo(json.dumps(comparison.as_json(told), indent=2))
     elif form == "markdown":
@@ -69,12 +89,14 @@ def tell(
         console.emit(comparison.render(told, console.columns()))
 
 
-def _told(
+def told_of(
     found: Comparison,
     sides: tuple[RunResult, RunResult],
     names: tuple[str, str],
+    *,
     everything: bool,
 ) -> Compared:
+    """A comparison with the commands that go with it."""
     from bench_cli.report import comparison
 
     base, head = sides

@@ -23,6 +23,7 @@ COMMANDS = {
     "show": ("showing", "Print the tables of a stored result."),
     "ab": ("ab", "Compare two versions in one session, and judge."),
     "compare": ("comparing", "Compare two stored results."),
+    "baseline": ("baseline", "Keep results to compare with."),
     "list": ("listing", "List scenarios, cells or workloads."),
     "backends": ("backends", "List backends: cores, durability, capabilities."),
     "schema": ("schema", "Print the JSON Schema of scenario files."),

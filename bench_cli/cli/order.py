@@ -19,7 +19,7 @@ _FORMER = "finish it where and as it began, or start anew with `bench run`"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """``resumed``: the journal this run goes on from."""
+    """``resumed``: the journal this run goes on from. ``baseline``: what to compare with after."""
 
     words: Sequence[str]
     overrides: Overrides
@@ -28,6 +28,7 @@ class Order:
     output: Path | None
     json: bool
     resumed: Journal | None = None
+    baseline: str | None = None
 
 
 @dataclass(slots=True)

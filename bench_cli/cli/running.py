@@ -40,6 +40,11 @@ if TYPE_CHECKING:
     help='Instead, search the highest rate that keeps GOAL ("p99<=1ms") in each cell.',
 )
 @click.option(
+    "--baseline",
+    metavar="NAME",
+    help="Afterwards compare with this baseline (see `bench baseline`).",
+)
+@click.option(
     "--resume",
     metavar="FILE",
     help="Finish an interrupted run: its journal, its result, or latest.",
@@ -75,6 +80,7 @@ def command(
     allow_code: bool,
     budget_s: float | None,
     goal: str | None,
+    baseline: str | None,
     resume: str | None,
     output: Path | None,
     json_to: str | None,
@@ -93,7 +99,8 @@ def command(
     bench run wal -k sync --find-rate "p99<=1ms"
 
     Exits 14 if a requirement was missed or no rate keeps the goal, 20 if a row failed, 130 if
-    interrupted (what was finished is printed and saved, and --resume finishes it).
+    interrupted (what was finished is printed and saved, and --resume finishes it); with
+    --baseline also as `bench compare` does.
     """
     from bench_cli.cli.order import Order
     from bench_cli.scenario import Overrides
@@ -102,7 +109,7 @@ def command(
     if resume is not None:
         return run(_resumed(resume, allow_code, as_json))
     overrides = Overrides(params, backends, core, select, quick, allow_code)
-    order = Order(scenarios, overrides, seed, budget_s, output, as_json)
+    order = Order(scenarios, overrides, seed, budget_s, output, as_json, baseline=baseline)
     if goal is not None:
         from bench_cli.cli.seeking import seek
 
@@ -134,6 +141,7 @@ def run(order: Order) -> int:
     """Nothing runs before everything is known to be valid and the result's place writable."""
     from bench_cli import catalogue as catalogues
     from bench_cli import results
+    from bench_cli.cli import baseline
     from bench_cli.cli.loading import load_scenarios
     from bench_cli.runner.plan import make_plan
 
@@ -141,6 +149,8 @@ def run(order: Order) -> int:
     if order.resumed is not None:
         created = order.resumed.header.created
     catalogue = catalogues.from_registry()
+    if order.baseline is not None:
+        baseline.check(order.baseline)
     scenarios = load_scenarios(order.words, catalogue, order.overrides)
     plan = make_plan([cell for one in scenarios for cell in one.cells], seed=order.seed)
     path = place(order, scenarios, created)
@@ -155,7 +165,10 @@ def run(order: Order) -> int:
     finally:
         store.close(keep=not done)  # until the whole result is safe under its own name
     _report(result, path, order, store)
-    return exit_code(result)
+    code = exit_code(result)
+    if order.baseline is not None:
+        return code or baseline.judge_run(order.baseline, result, path, aside=order.json)
+    return code
 
 
 def exit_code(result: RunResult) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from bench_cli.errors import ExitCode
 from bench_cli.metrics import METRICS, Direction, Kind, Metric
@@ -37,6 +38,11 @@ class ExactChange:
     @property
     def relative(self) -> float | None:
         return (self.head - self.base) / abs(self.base) if self.base else None
+
+    def is_worse_than(self, value: float) -> bool:
+        if not _is_beyond_floors(self.metric, value, self.head):
+            return False
+        return (self.head > value) == (self.metric.direction is Direction.LOWER)
 
 
 @dataclass(slots=True)
@@ -221,6 +227,37 @@ def _judge(trials: Sequence[tuple[RowComparison, Trial]], floors: Mapping[str, f
         floor = floors.get(row.id)
         if floor is not None and floor > trial.limit:
             row.advisory = f"this machine's noise ({floor:.1%}) is above the limit"
+
+
+class Accepted(Protocol):
+    """A change for the worse that somebody accepted, until a day."""
+
+    @property
+    def row(self) -> str: ...
+    @property
+    def metric(self) -> str: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def expires(self) -> str: ...
+
+
+def leave_out_accepted(found: Comparison, accepted: Sequence[Accepted], today: str) -> None:
+    """Changes no worse than what was accepted are told, not judged, up to and on the day their
+    acceptance ends. ``today`` as an ISO date."""
+    valid = {(one.row, one.metric): one for one in accepted if today <= one.expires}
+    for row in found.rows:
+        for worse in [one for one in row.exact if one.verdict is Verdict.REGRESSED]:
+            known = valid.get((row.id, worse.metric.id))
+            if known is None or worse.is_worse_than(known.value):
+                continue
+            row.exact.remove(worse)
+            row.unjudged.append(
+                f"{worse.metric.heading}: accepted until {known.expires} ({known.reason})"
+            )
+    found.rows.sort(key=lambda row: row.urgency)
 
 
 def _ran(row: Row | None) -> bool:
