@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -113,11 +115,14 @@ def _killed(number: int) -> str:
 
 
 class Scratch:
-    """The run's own folder under ``_tmp/``; one sub-folder per process, removed after it."""
+    """The run's own folder under ``_tmp/``, locked while the run lives; one sub-folder per
+    process, removed after it. What killed runs left there is removed first."""
 
     def __init__(self, root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
-        self.path = Path(tempfile.mkdtemp(prefix="run-", dir=root))
+        _sweep(root)
+        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
+        self._lock = _locked(self.path)
 
     def fresh(self, name: str) -> Path:
         place = self.path / name
@@ -129,3 +134,34 @@ class Scratch:
 
     def close(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+_PREFIX = "run-"
+_LEFT_ALONE_S = 600
+"""A folder that changed lately is not swept: its run may be about to lock it."""
+
+
+def _locked(folder: Path) -> int | None:
+    """A descriptor that holds the folder's lock; None when somebody else does."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _sweep(root: Path) -> None:
+    """Remove the folders of runs that are gone. One that cannot be looked at stays."""
+    for folder in root.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if folder.is_symlink() or time.time() - folder.stat().st_mtime < _LEFT_ALONE_S:
+                continue
+            lock = _locked(folder)
+            if lock is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)

@@ -100,3 +100,18 @@ def test_scratch_folders_are_the_runs_own_and_go_with_it(tmp_path: Path) -> None
     assert not place.exists()
     scratch.close()
     assert [path.name for path in tmp_path.iterdir()] == ["not-ours"]
+
+
+def test_what_a_killed_run_left_is_swept_and_a_living_runs_folder_is_not(tmp_path: Path) -> None:
+    alive = Scratch(tmp_path)
+    dead, recent, other = tmp_path / "run-dead", tmp_path / "run-recent", tmp_path / "mine"
+    for folder in (dead, recent, other):
+        (folder / "00001").mkdir(parents=True)
+    (tmp_path / "run-link").symlink_to(other)
+    for folder in (alive.path, dead, other):
+        os.utime(folder, (0, 0))
+    Scratch(tmp_path).close()
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {alive.path.name, "run-recent", "run-link", "mine"}
+    assert (other / "00001").exists()
+    alive.close()
