@@ -142,6 +142,7 @@ def run(order: Order, *, everything: bool, fail_on_undecided: bool) -> int:
     from bench_cli import catalogue as catalogues
     from bench_cli import environment, results
     from bench_cli.cli.comparing import tell
+    from bench_cli.cli.noise import floors_of, floors_on
     from bench_cli.report import console
     from bench_cli.report.model import Tone
     from bench_cli.stats.compare import compare
@@ -149,11 +150,14 @@ def run(order: Order, *, everything: bool, fail_on_undecided: bool) -> int:
     catalogue = catalogues.from_registry()
     scenarios, matches = planned(order, catalogue)
     paths = _places(order, scenarios)
-    subjects = _subjects(order, matches)
-    base, head = execute(order, catalogue, scenarios, matches, subjects)
+    subjects = subjects_of(order, matches)
+    environments = environments_of(order, catalogue, subjects)
+    floors_on(environments[1])  # a damaged file is told before anything runs
+    base, head = execute(order, catalogue, scenarios, matches, subjects, environments)
     for path, result in zip(paths, (base, head), strict=True):
         results.write(path, result)  # head last: it is the "latest" of the two
-    found = compare(base, head, environment.differences(base.environment, head.environment))
+    differences = environment.differences(base.environment, head.environment)
+    found = compare(base, head, differences, floors=floors_of(head))
     found.fail_on_undecided = fail_on_undecided
     names = (str(paths[0]), str(paths[1]))
     tell(found, (base, head), names, order.form, everything=everything)
@@ -221,7 +225,7 @@ def _places(order: Order, scenarios: Sequence[Scenario]) -> tuple[Path, Path]:
     return base, head
 
 
-def _subjects(order: Order, matches: Sequence[Match]) -> tuple[Subject, Subject]:
+def subjects_of(order: Order, matches: Sequence[Match]) -> tuple[Subject, Subject]:
     from bench_cli import places
     from bench_cli.report import console
     from bench_cli.runner.subjects import SubjectError, prepare
@@ -265,8 +269,11 @@ def execute(
     scenarios: Sequence[Scenario],
     matches: Sequence[Match],
     subjects: tuple[Subject, Subject],
+    environments: tuple[dict[str, Any], dict[str, Any]],
+    *,
+    confirms: bool = True,
 ) -> tuple[RunResult, RunResult]:
-    """Run the session, and judge head's requirements."""
+    """Run the session, and judge head's requirements. ``confirms``: suspects get further pairs."""
     from bench_cli import requirements
     from bench_cli.report import console
     from bench_cli.runner import ab
@@ -278,8 +285,8 @@ def execute(
         matches,
         limit_cells(cells, catalogue),
         runners=(subjects[0].runner, subjects[1].runner),
-        settings=_settings(order),
-        environments=_environments(order, catalogue, subjects),
+        settings=_settings(order, gates=confirms and not order.overrides.quick),
+        environments=environments,
         reporters=lambda: console.progress(quiet=order.form == "json"),
     )
     for result in (base, head):
@@ -291,7 +298,7 @@ def execute(
     return base, head
 
 
-def _settings(order: Order) -> AbSettings:
+def _settings(order: Order, *, gates: bool) -> AbSettings:
     from bench_cli import places
     from bench_cli.runner.ab import AbSettings
 
@@ -300,7 +307,7 @@ def _settings(order: Order) -> AbSettings:
         names=(order.base.text, order.head.text),
         command=repeat(order),
         pairs=order.pairs,
-        gates=not order.overrides.quick,
+        gates=gates,
         budget_s=order.budget_s,
         seed=order.seed,
         allow_code=order.overrides.allow_code,
@@ -320,7 +327,7 @@ def repeat(order: Order) -> str:
     return shlex.join(words)
 
 
-def _environments(
+def environments_of(
     order: Order, catalogue: Catalogue, subjects: tuple[Subject, Subject]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     from bench_cli import environment, places

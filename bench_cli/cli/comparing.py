@@ -60,11 +60,12 @@ def command(base: str, head: str, everything: bool, fail_on: str, form: str) -> 
 
 def _compared(base: Path, head: Path) -> tuple[RunResult, RunResult, Comparison]:
     from bench_cli import environment, results
+    from bench_cli.cli.noise import floors_of
     from bench_cli.stats.compare import compare
 
     ours, theirs = results.read(base), results.read(head)
     differences = environment.differences(ours.environment, theirs.environment)
-    return ours, theirs, compare(ours, theirs, differences)
+    return ours, theirs, compare(ours, theirs, differences, floors=floors_of(theirs))
 
 
 def tell(

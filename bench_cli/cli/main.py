@@ -24,6 +24,7 @@ COMMANDS = {
     "ab": ("ab", "Compare two versions in one session, and judge."),
     "compare": ("comparing", "Compare two stored results."),
     "baseline": ("baseline", "Keep results to compare with."),
+    "noise": ("noise", "Measure how much each cell differs from itself."),
     "list": ("listing", "List scenarios, cells or workloads."),
     "backends": ("backends", "List backends: cores, durability, capabilities."),
     "schema": ("schema", "Print the JSON Schema of scenario files."),
