@@ -164,7 +164,7 @@ class WriteBody(CacheBody):
     def stepper(self) -> Callable[[], object]:
         """The next write of the walk, found in C: little beside the write itself."""
         data = self.data.current
-        return map(self.cache.write, repeat(NAME), self.offsets, repeat(data)).__next__
+        return map(self.write, repeat(NAME), self.offsets, repeat(data)).__next__
 
     def verify_steps(self, count: int) -> None:
         distinct = sorted(set(self.offsets[:count]))
@@ -283,6 +283,7 @@ class ReadBody(CacheBody):
         for offset in dict.fromkeys(self.offsets):
             self.cache.write(NAME, offset, self.data)
         self.info = BodyInfo(len(self.offsets), self.size, loop=self.offsets)
+        self.steps = len(self.offsets)
 
     def prepare(self) -> None:
         self.buffer[:] = bytes(self.size)
@@ -292,8 +293,14 @@ class ReadBody(CacheBody):
         for offset in self.offsets:
             read_into(name, offset, buffer)
 
+    def stepper(self) -> Callable[[], object]:
+        return map(self.read_into, repeat(NAME), self.offsets, repeat(self.buffer)).__next__
+
     def verify(self) -> None:
         expect("the bytes read last", bytes(self.buffer) == self.data, True)
+
+    def verify_steps(self, count: int) -> None:
+        self.verify()
 
 
 def page_aligned(size: int) -> memoryview:
