@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -273,16 +274,17 @@ def _failed(failed: Sequence[Missing], columns: int) -> list[Styled]:
     return [Styled("Failed on head", Tone.TITLE), *_told(told, columns, Tone.BAD), Styled("")]
 
 
-def _unjudged(rows: Sequence[RowComparison], columns: int) -> list[Styled]:
-    """Exact metrics that were not judged, once per reason."""
-    counts: dict[str, int] = {}
-    for row in rows:
-        for reason in row.unjudged:
-            counts[reason] = counts.get(reason, 0) + 1
-    told = [
-        f"! not judged in {number} row{'s' if number > 1 else ''}: {safe(reason)}"
+def unjudged(rows: Sequence[RowComparison]) -> list[str]:
+    """What was not judged, once per reason."""
+    counts = Counter(reason for row in rows for reason in row.unjudged)
+    return [
+        f"not judged in {number} row{'s' if number > 1 else ''}: {safe(reason)}"
         for reason, number in counts.items()
     ]
+
+
+def _unjudged(rows: Sequence[RowComparison], columns: int) -> list[Styled]:
+    told = [f"! {text}" for text in unjudged(rows)]
     return [*_told(told, columns, Tone.WARN), Styled("")] if told else []
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from bench_cli.errors import ExitCode
-from bench_cli.report.comparison import Compared, closing, tables, verdict_of
+from bench_cli.report.comparison import Compared, closing, tables, unjudged, verdict_of
 from bench_cli.report.model import Table
 from bench_cli.report.text import safe
 
@@ -21,6 +21,7 @@ LIMIT = 60_000
 _LONGEST = 400  # characters of one name or command
 _ICONS = {ExitCode.OK: "✅", ExitCode.REGRESSION: "❌"}
 _OTHER_ICON = "⚠️"
+_HARMLESS = re.compile(r"[A-Za-z0-9 +.,%()/±-]*")
 _CUT = (
     "_Cut to fit a comment: {} more lines. The result files have every row; "
     "`bench compare BASE HEAD` prints them._"
@@ -51,7 +52,7 @@ def render(told: Compared) -> str:
     tail = ["", *_closing(told)]
     head += [f"- differs: {code(one)}" for one in found.fingerprint]
     body = [line for table in tables(told) for line in _table(table)]
-    body = ["", *body, *_missing(told)] if found.fingerprint else [*body, *_missing(told)]
+    body = ["", *body, *_remarks(told)] if found.fingerprint else [*body, *_remarks(told)]
     return "\n".join([*head, *_fitting(body, LIMIT - _size([*head, *tail, _CUT])), *tail]) + "\n"
 
 
@@ -78,7 +79,7 @@ def _table(table: Table) -> Iterator[str]:
         yield _row([":--" if column.label else "--:" for column in table.columns])
     for line in table.lines:
         cells = zip(table.columns, line.cells, strict=True)
-        yield _row([code(cell) if column.label else cell for column, cell in cells])
+        yield _row([code(cell) if column.label else _plain(cell) for column, cell in cells])
     if table.lines:
         yield ""
     for note in [*table.subtitles, *table.notes]:
@@ -89,15 +90,22 @@ def _table(table: Table) -> Iterator[str]:
     yield ""
 
 
+def _plain(cell: str) -> str:
+    """Numbers and words stand as they are; anything else may be somebody's text."""
+    return cell if _HARMLESS.fullmatch(cell) else code(cell)
+
+
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _missing(told: Compared) -> Iterator[str]:
+def _remarks(told: Compared) -> Iterator[str]:
     for one in told.found.failed:
         yield f"- failed on head: {code(one.id)} ({code(one.reason)})"
     for one in told.found.missing:
         yield f"- missing in {one.side}: {code(one.id)} ({code(one.reason)})"
+    for text in unjudged(told.found.rows):
+        yield f"- {code(text)}"
     for remedy in told.remedies:
         yield f"- to fill the gap: {code(remedy)}"
 
