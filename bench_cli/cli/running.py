@@ -304,9 +304,8 @@ def judge(result: RunResult, scenarios: Sequence[Scenario]) -> None:
 def _report(result: RunResult, path: Path, order: Order, store: RunStore) -> None:
     show(result, path, order)
     if result.interrupted:
-        _aside([f"`bench run --resume {shlex.quote(str(store.path))}` finishes the run."])
-    if store.lost:
-        _aside([f"! {store.lost}; --resume would run the rest again"])
+        more = f"; {store.lost}, so it runs some of this again" if store.lost else ""
+        _aside([f"`bench run --resume {shlex.quote(str(store.path))}` finishes the run{more}."])
 
 
 def show(result: RunResult, path: Path, order: Order) -> None:

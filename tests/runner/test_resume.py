@@ -115,6 +115,41 @@ def test_a_failure_is_not_run_again(tmp_path: Path) -> None:
     assert (row.status, row.reason) == ("failed", "killed by SIGKILL")
 
 
+def test_a_resumed_budget_is_what_is_left_of_it(tmp_path: Path) -> None:
+    spent = 100.0
+
+    def second(job: Job, timeout_ns: int) -> dict[str, Any]:
+        nonlocal spent
+        spent += 1
+        return answering(job, timeout_ns)
+
+    store = begun(tmp_path)
+    execute(
+        PLAN, LIMIT_CELLS, settings=RunSettings(tmp_path / "scratch", budget_s=10.0),
+        reporter=Watcher(), store=store, environment={}, runner=second, now=lambda: spent,
+        finished=[Entry(name, 0, GOOD, took_s=4.0) for name in "ab"],
+    )  # fmt: skip
+    store.close(keep=True)
+    assert sorted(entry.cell for entry in read_journal(store.path).entries) == ["c", "d"]
+
+
+def test_a_full_disk_ends_the_journal_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = begun(tmp_path)
+    store.append(Entry("a", 0, GOOD))
+    with monkeypatch.context() as patch:
+
+        def full(fd: int, data: bytes) -> int:
+            raise OSError(28, "No space left on device")
+
+        patch.setattr("bench_cli.run_store.os.write", full)
+        result = session(tmp_path, PLAN, store)
+    assert counted(result) == dict.fromkeys("abcd", 3)
+    assert store.lost == "the journal run.journal.jsonl ends early: No space left on device"
+    assert len(read_journal(store.path).entries) == 1
+
+
 GOOD = answering(Job("a", "wal.append", {}, None, None, 1, 1, None, ""), 0)
 
 
