@@ -13,6 +13,9 @@ damage of its own:
 - A header that does not check, with nothing written behind it, in the last file: the crash came
   while that segment was created. It was never used. With bytes behind it: damage. That it exists
   is a promise all the same: the segment before it was synced first.
+- A last segment that is shorter than its header says, without the clean-close mark: the crash came
+  while it was opened again, and nothing is missing; or someone cut it, and what was behind is
+  gone. Nobody can tell: the bytes it lacks are ambiguous.
 - A base segment with files before it: a crash stopped an emptying of the log before the old files
   were removed. They are ignored.
 - A header numbered one above its file name: a crash stopped an emptying before the rename. The old
@@ -107,6 +110,7 @@ class Scan:
     why: str = ""  # what stands at ``position`` instead of a frame
     tail: int = 0  # bytes behind ``position`` in the last segment
     dropped: int = 0
+    cut: int = 0  # bytes the last segment lacks of its capacity without having been closed
     bytes_read: int = 0
     gaps: list[_Gap] = field(default_factory=list)
     damages: list[Damage] = field(default_factory=list)
@@ -146,7 +150,7 @@ class Scan:
             bytes_read=self.bytes_read,
             dropped_bytes=dropped,
             discarded_records=self.later,
-            ambiguous_tail_bytes=dropped,
+            ambiguous_tail_bytes=0 if self.damages else dropped or self.cut,
             damages=tuple(self.damages),
         )
 
@@ -243,6 +247,7 @@ def _choose_segments(scan: Scan, files: list[SegmentFile], fs: FileSystem) -> No
                 scan.unborn = scan.live.pop()
                 scan.leftover.append(scan.unborn)
                 scan.dropped = reader.data_end
+                scan.cut = max(0, DATA_START - last.size)
 
 
 @contextmanager
@@ -325,6 +330,8 @@ def _read_segment(
         scan.tail = max(0, reader.data_end - scan.position)
         start = scan.gaps[0].offset if scan.gaps else scan.position
         scan.dropped += max(0, reader.data_end - start)
+        closed = scan.position > scan.end  # a clean-close mark stands behind the last record
+        scan.cut = 0 if closed else max(0, segment.header.capacity - segment.size)
 
 
 def _read_frames(scan: Scan, path: Path, reader: Reader, codec: Codec, seed: int) -> None:
