@@ -1,0 +1,178 @@
+"""The proof of one backend, twin and format: all layers, what was counted, what failed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import cast
+
+from bench_cli import registry
+from bench_cli.errors import VerificationFailed
+from bench_cli.faults import damage, failing, files
+from bench_cli.faults.crashes import Crashes, Failure, Tally, record
+from bench_cli.faults.history import POLICIES, steps
+from bench_cli.faults.kills import Killing
+from bench_cli.interfaces import Capability, Durability, LogBackend, LogOptions
+
+RECORDS = 50
+SEGMENTS = (4096, 8192)
+PER_RECORDING = 1000  # images; more of one recording say less than another recording
+MAX_EMPTY = 200  # recordings in a row without an image that is new
+
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much of each layer: distinct images, kills, records of the damaged log, flipped pairs.
+    ``policies`` and ``seed`` choose what is recorded."""
+
+    images: int = 20_000
+    kills: int = 200
+    records: int = 24
+    pairs: int = 2000
+    seed: int = 42
+    policies: tuple[str, ...] = tuple(POLICIES)
+
+
+THOROUGH = Effort(images=1_000_000, kills=10_000, records=500, pairs=200_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is proven. ``core`` None: a foreign backend, which has no twins."""
+
+    backend: str
+    core: str | None
+    format: str
+    allow_code: bool = False
+
+    def resolve(self) -> LogBackend:
+        found = registry.resolve(self.backend, self.core, allow_code=self.allow_code)
+        return cast(LogBackend, found)
+
+
+@dataclass(slots=True)
+class Proof:
+    """``shown`` are the levels that held as they were declared; empty where one did not.
+    ``black_box``: the backend takes no file system of ours, so only kills and damage were
+    tried."""
+
+    backend: str
+    core: str
+    format: str
+    declared: str
+    seed: int
+    black_box: bool = False
+    nothing: bool = False
+    images: int = 0
+    lives: int = 0
+    errors: int = 0
+    flips: int = 0
+    damages: int = 0
+    kills: int = 0
+    acknowledged: int = 0
+    seconds: float = 0.0
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        return not self.failures
+
+
+def work_of(subject: Subject, effort: Effort) -> int:
+    """Units that ``prove`` will report, about: one per image."""
+    backend = subject.resolve()
+    if not _keeps(backend):
+        return 0
+    kills = effort.kills * 20
+    return kills if not _injectable(backend) else kills + effort.images
+
+
+def _keeps(backend: LogBackend) -> bool:
+    return Capability.RECOVERY in backend.capabilities
+
+
+def _injectable(backend: LogBackend) -> bool:
+    return Capability.FAULTS in backend.capabilities
+
+
+def prove(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> Proof:
+    """Raises what resolving the backend raises; all else is a failure in the proof."""
+    backend = subject.resolve()
+    level: Durability = backend.durability({})
+    proof = Proof(
+        subject.backend, subject.core or backend.core, subject.format, level.label(), effort.seed
+    )
+    proof.nothing, proof.black_box = not _keeps(backend), not _injectable(backend)
+    if proof.nothing:
+        return proof
+    tally = Tally()
+    if not proof.black_box:
+        _crash(subject, backend, effort, proof, tally, advance)
+        options = LogOptions(subject.format, SEGMENTS[0])
+        proof.errors = failing.check(backend, options, tally, effort.seed)
+        hurt = damage.check(backend, options, tally, effort.seed, effort.records, effort.pairs)
+        proof.flips, proof.damages = hurt.flips, hurt.cuts + hurt.moved + hurt.pairs
+    elif level.damage == "C2":
+        proof.flips = files.check(backend, subject.format, tally, effort.seed, scratch)
+    proof.images, proof.lives, proof.failures = tally.images, tally.lives, tally.failures
+    _kill(subject, effort, proof, scratch)
+    advance(effort.kills * 20)
+    return proof
+
+
+def _crash(
+    subject: Subject,
+    backend: LogBackend,
+    effort: Effort,
+    proof: Proof,
+    tally: Tally,
+    advance: Advance,
+) -> None:
+    """Recordings of many seeds and of each policy, until there are enough images."""
+    number = empty = 0
+    while tally.images < effort.images and not tally.enough and empty < MAX_EMPTY:
+        before = tally.images
+        policy = effort.policies[number % len(effort.policies)]
+        segment = SEGMENTS[number // len(effort.policies) % len(SEGMENTS)]
+        crash(subject, backend, policy, segment, effort.seed + number, tally)
+        empty = 0 if tally.images > before else empty + 1
+        advance(tally.images - before)
+        number += 1
+
+
+def crash(
+    subject: Subject, backend: LogBackend, policy: str, segment: int, seed: int, tally: Tally
+) -> None:
+    """One recording and its images: what a failure of layer A is replayed by."""
+    options = LogOptions(subject.format, segment)
+    where = f"policy={policy} segment={segment} seed={seed}"
+    disk, history = record(backend, options, steps(seed, RECORDS, policy))
+    for complaint in history.complaints:
+        tally.fail("A", complaint, where)
+    Crashes(backend, options, disk, history, tally, where, seed).check(PER_RECORDING)
+
+
+def _kill(subject: Subject, effort: Effort, proof: Proof, scratch: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="verify-", dir=scratch) as directory:
+        killing = Killing(subject.backend, subject.core, subject.format, effort.kills,
+                          effort.seed, directory, subject.allow_code)  # fmt: skip
+        ended = subprocess.run(
+            [sys.executable, "-m", "bench_cli.faults.kills", json.dumps(asdict(killing))],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if ended.returncode:
+        raise VerificationFailed(
+            f"the killed writer's judge of {subject.backend} failed: {ended.stderr[-500:]}"
+        )
+    found = json.loads(ended.stdout)
+    proof.kills, proof.acknowledged = found["kills"], found["acknowledged"]
+    proof.failures += [Failure("C", reason, "") for reason in found["failures"]]

@@ -1,0 +1,52 @@
+"""The effort that each seeded mistake must not survive."""
+
+from __future__ import annotations
+
+from bench_cli.faults import damage, failing
+from bench_cli.faults.bugs import Bug
+from bench_cli.faults.crashes import Crashes, Failure, Tally, record
+from bench_cli.faults.history import POLICIES, Step, steps
+from bench_cli.interfaces import Capability, LogBackend, LogOptions
+
+OPTIONS = LogOptions("binary", 4096)
+SHAPES = ((0, 4096), (24, 4096), (700, 16 << 10))
+"""(size of all records or 0, segment size). Records of one size: what an emptying or a torn tail
+leaves behind lines up with what is written over it. Large ones: more than a page between syncs."""
+SEEDS = 6
+IMAGES = 150  # of each recording
+
+
+def caught(bug: Bug) -> Failure | None:
+    """The first failure the proof finds; None when it finds nothing."""
+    tally = Tally(stop_at=1)
+    with bug.make() as backend:
+        _crashes(backend, tally)
+        if not tally.enough and Capability.BATCH in backend.capabilities:
+            failing.check(backend, OPTIONS, tally, seed=1)
+        if not tally.enough and Capability.BATCH in backend.capabilities:
+            damage.check(backend, OPTIONS, tally, seed=1, pairs=200)
+    return tally.failures[0] if tally.failures else None
+
+
+def _crashes(backend: LogBackend, tally: Tally) -> None:
+    for seed in range(SEEDS):
+        for policy in POLICIES:
+            size, segment = SHAPES[seed % len(SHAPES)]
+            options = LogOptions("binary", segment)
+            planned = steps(seed, 40, policy, size=size)
+            if Capability.BATCH not in backend.capabilities:
+                planned = [one for step in planned for one in _single(step)]
+            disk, history = record(backend, options, planned)
+            where = f"seed={seed} policy={policy}"
+            for complaint in history.complaints:
+                tally.fail("A", complaint, where)
+            if not tally.enough:
+                Crashes(backend, options, disk, history, tally, where, seed, 50).check(IMAGES)
+            if tally.enough:
+                return
+
+
+def _single(step: Step) -> list[Step]:
+    if step.do != "batch":
+        return [step]
+    return [Step("append", step.kind, (payload,)) for payload in step.payloads]
