@@ -25,6 +25,9 @@ MAX_BYTES = 256 << 20  # a 10,000-cell result of 5 processes x 5 samples is abou
 STATUSES = ("ok", "failed", "skipped")
 OUTCOMES = ("met", "missed", "unjudged")
 SIDES = ("base", "head")
+NOT_REACHED = "not reached"
+"""Reason of a row of an A/B session that had no turn: the time was over, or the other side of its
+cell cannot run."""
 LATEST = "latest"
 _REWRITE = "give a file written by `bench run`, or run again to make a new one"
 

@@ -153,6 +153,7 @@ def run(order: Order, *, everything: bool, fail_on_undecided: bool) -> int:
     subjects = subjects_of(order, matches)
     environments = environments_of(order, catalogue, subjects)
     floors_on(environments[1])  # a damaged file is told before anything runs
+    matches = _runnable(matches, subjects, catalogue)
     base, head = execute(order, catalogue, scenarios, matches, subjects, environments)
     for path, result in zip(paths, (base, head), strict=True):
         results.write(path, result)  # head last: it is the "latest" of the two
@@ -244,6 +245,23 @@ def subjects_of(order: Order, matches: Sequence[Match]) -> tuple[Subject, Subjec
         ready(order.base, [match.base for match in matches]),
         ready(order.head, [match.head for match in matches]),
     )
+
+
+def _runnable(
+    matches: Sequence[Match], subjects: tuple[Subject, Subject], catalogue: Catalogue
+) -> list[Match]:
+    """What a side does not know is skipped there, with the reason, and not run as something
+    else."""
+
+    def checked(cell: Cell, subject: Subject) -> Cell:
+        declared = catalogue.parameters_of(cell.workload)
+        defaults = {name: parameter.default for name, parameter in declared.items()}
+        return replace(cell, skip=cell.skip or subject.skipped(cell, defaults))
+
+    base, head = subjects
+    return [
+        replace(one, base=checked(one.base, base), head=checked(one.head, head)) for one in matches
+    ]
 
 
 def _check_room(cells: Sequence[Cell], catalogue: Catalogue) -> None:

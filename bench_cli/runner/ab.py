@@ -19,7 +19,7 @@ from bench_cli import registry
 from bench_cli.cells import Cell, Reference, parse_reference
 from bench_cli.errors import UsageError
 from bench_cli.interfaces import Reporter
-from bench_cli.results import SIDES, AbCell, AbSession, Row, RunResult
+from bench_cli.results import NOT_REACHED, SIDES, AbCell, AbSession, Row, RunResult
 from bench_cli.runner.assemble import Outcome, empty_row, limit_rows, ns_per_op, row_of
 from bench_cli.runner.plan import turn_estimate_s
 from bench_cli.runner.processes import Scratch, failure
@@ -278,7 +278,7 @@ class _Session:
         if (why_not := cell.skip or outcome.unsupported) is not None:
             return empty_row(cell, workload, "skipped", why_not)
         if not outcome.answers and outcome.failure is None:
-            return empty_row(cell, workload, "skipped", "it was not reached")
+            return empty_row(cell, workload, "skipped", NOT_REACHED)
         settings = RunSettings(self.settings.scratch, self.settings.allow_code)
         return row_of(outcome, workload, _durability(cell, settings))
 

@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from bench_cli.cells import Cell
 from bench_cli.errors import UsageError
 from bench_cli.runner.processes import Program, run_worker
 from bench_cli.runner.run import Runner
@@ -47,6 +48,10 @@ print(json.dumps({
     "packages": packages,
     "native_missing": registry.native_missing(),
     "fields": [field.name for field in dataclasses.fields(Job)],
+    "workloads": {
+        name: [parameter.name for parameter in workload.parameters]
+        for name, workload in registry.workloads().items()
+    },
 }))
 """
 _PACKAGES = ("bench-cli", "numpy", "google-crc32c", "Cython")
@@ -71,12 +76,28 @@ class Spec:
 @dataclass(frozen=True, slots=True)
 class Subject:
     """A side ready to run. ``environment``: what differs from this tool's own. ``native_missing``:
-    why its compiled twins cannot run, None where they can."""
+    why its compiled twins cannot run, None where they can. ``workloads``: the parameters of each
+    that it knows; None: this tool's own."""
 
     spec: Spec
     runner: Runner
     environment: Mapping[str, Any] = field(default_factory=dict)
     native_missing: str | None = None
+    workloads: Mapping[str, Sequence[str]] | None = None
+
+    def skipped(self, cell: Cell, defaults: Mapping[str, Any]) -> str | None:
+        """Why this side cannot run a cell of a newer scenario file. A parameter it does not know
+        is harmless at its default: without it the tool does just that."""
+        if self.workloads is None:
+            return None
+        if cell.workload not in self.workloads:
+            return f"{self.spec.text} has no workload {cell.workload}"
+        known = self.workloads[cell.workload]
+        unknown = [name for name, value in cell.params.items()
+                   if name not in known and value != defaults.get(name)]  # fmt: skip
+        if not unknown:
+            return None
+        return f"{self.spec.text} does not know: {', '.join(unknown)}"
 
 
 def read_spec(text: str) -> Spec:
@@ -160,6 +181,7 @@ def _probed(spec: Spec, program: Program) -> Subject:
         partial(run_worker, program=program),
         {"python": found["python"], "packages": found["packages"]},
         found["native_missing"],
+        found["workloads"],
     )
 
 

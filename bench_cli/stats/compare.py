@@ -15,7 +15,7 @@ from typing import Protocol
 
 from bench_cli.errors import ExitCode
 from bench_cli.metrics import METRICS, Direction, Kind, Metric
-from bench_cli.results import SIDES, AbCell, RequirementOutcome, Row, RunResult
+from bench_cli.results import NOT_REACHED, SIDES, AbCell, RequirementOutcome, Row, RunResult
 from bench_cli.stats.interval import Change, change
 from bench_cli.stats.verdict import Judgement, Trial, Verdict, judge, log_ratios
 
@@ -77,10 +77,11 @@ class RowComparison:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A row that has numbers on one side only. ``side`` is the one that lacks them."""
+    """A row that has numbers on one side only, or none though it could. ``side`` is the one that
+    lacks them."""
 
     id: str
-    side: str  # "base" | "head"
+    side: str  # "base" | "head" | "both"
     reason: str
 
 
@@ -164,6 +165,8 @@ def compare(
         elif any(ran):
             side, row_there = ("head", other) if ran[0] else ("base", one)
             found.missing.append(Missing(identifier, side, _why(row_there)))
+        elif one and other and NOT_REACHED in (one.reason, other.reason):
+            found.missing.append(_unreached(identifier, one, other))
     if head.ab is not None and is_session(base, head):
         found.paired, found.gates, found.command = True, head.ab.gates, head.ab.command
         found.interrupted = head.interrupted
@@ -258,6 +261,14 @@ def leave_out_accepted(found: Comparison, accepted: Sequence[Accepted], today: s
                 f"{worse.metric.heading}: accepted until {known.expires} ({known.reason})"
             )
     found.rows.sort(key=lambda row: row.urgency)
+
+
+def _unreached(identifier: str, base: Row, head: Row) -> Missing:
+    """A cell of a session that ran on neither side, though it could on one or both."""
+    own = [(side, row) for side, row in zip(SIDES, (base, head), strict=True)
+           if row.reason != NOT_REACHED]  # fmt: skip
+    side, row = own[0] if own else ("both", base)
+    return Missing(identifier, side, _why(row))
 
 
 def _ran(row: Row | None) -> bool:

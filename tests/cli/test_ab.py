@@ -230,3 +230,54 @@ def test_progress_tells_each_stage(bench: Bench) -> None:
 def test_more_pairs_are_had_by_asking(bench: Bench) -> None:
     assert "2 cells in 96 processes" in bench(*EQUAL, "--rigorous").err
     assert (ab.QUICK_PAIRS, ab.PAIRS, ab.RIGOROUS_PAIRS) == (4, 12, 24)
+
+
+# --- stored sessions that somebody changed ---------------------------------------------------
+
+
+def change(path: Path, *replacements: tuple[str, str]) -> None:
+    text = path.read_text()
+    for old, new in replacements:
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"side": "head"', '"side": "both"', "ab.side"),
+        ('"direction": 1', '"direction": 7', "ab.cells[0]"),
+        ('"screen": 12', '"screen": -1', "ab.cells[0]"),
+        ('"screen": 12', '"screen": NaN', "NaN"),
+        ('"limit": 0.03', '"limit": -1', "ab.cells[0]"),
+        ('"head": "synthetic.op[', '"head": "other.op[', "its row is not there"),
+        ('"gates": true', '"gates": true, "extra": 1', "unknown field"),
+        ('"schema": 1', '"schema": 2', "newer version"),
+    ],
+)
+def test_a_session_file_that_was_edited_is_one_error(
+    bench: Bench, project: Path, old: str, new: str, told: str
+) -> None:
+    bench(*SLOWER, "-o", "mine.json")
+    change(project / "mine.json", (old, new))
+    found = bench("compare", "mine.base.json", "mine.json")
+    assert found.code == ExitCode.USAGE
+    assert found.out == ""
+    assert told in found.err
+
+
+def test_pairs_that_are_not_there_are_not_judged(bench: Bench, project: Path) -> None:
+    bench(*SLOWER, "-o", "mine.json")
+    for name in ("mine.json", "mine.base.json"):
+        change(project / name, ('"screen": 12', '"screen": 999'))
+    found = bench("compare", "mine.base.json", "mine.json")
+    assert found.code == ExitCode.OK  # their bytes were judged
+    assert "do not stand in pairs" in found.out
+
+
+def test_sides_of_different_sessions_are_two_separate_runs(bench: Bench, project: Path) -> None:
+    bench(*EQUAL, "-o", "one.json")
+    bench(*EQUAL, "-o", "other.json")
+    found = bench("compare", "one.base.json", "other.json")
+    assert "advisory, never judged" in found.out

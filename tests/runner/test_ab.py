@@ -181,7 +181,27 @@ def test_a_cell_that_is_skipped_is_never_started(session: Any) -> None:
     base, head, watcher = session(match(cell(skip="not built")), match(cell(seed=2)))
     assert watcher.stages == [24]
     assert [row.reason for row in head.results] == ["not built", None]
+    assert judged(base, head).missing == []
     assert len(judged(base, head).rows) == 1
+
+
+def test_a_cell_that_one_side_cannot_run_is_missing_there(session: Any) -> None:
+    one_sided = match(cell(skip="base does not know it"), cell())
+    base, head, _ = session(one_sided, match(cell(seed=2)))
+    found = judged(base, head)
+    assert [(one.side, one.reason) for one in found.missing] == [
+        ("base", "skipped: base does not know it")
+    ]
+    assert found.exit_code == 13
+
+
+def test_a_cell_that_was_not_reached_in_time_does_not_pass(session: Any) -> None:
+    clock = iter(range(10_000))
+    cells = [match(cell(seed=n, bytes=1)) for n in range(9)]
+    base, head, _ = session(*cells, now=lambda: float(next(clock)), budget_s=20.0)
+    found = judged(base, head)
+    assert {one.side for one in found.missing} == {"both"}
+    assert found.exit_code == 13
 
 
 def test_no_pair_starts_after_the_budget_and_the_rest_of_it_goes_to_the_undecided(

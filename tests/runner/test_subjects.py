@@ -111,6 +111,19 @@ def test_a_checkout_that_cannot_be_imported_is_one_error(tmp_path: Path) -> None
         ready(f"path:{tmp_path}", tmp_path)
 
 
+def test_an_older_tool_skips_what_it_does_not_know_and_runs_the_rest(tmp_path: Path) -> None:
+    from tests.runner.test_ab import DEFAULTS, cell
+
+    known = [name for name in DEFAULTS if name != "skew"]
+    older = subjects.Subject(read_spec("git:v1"), run_worker, workloads={"synthetic.op": known})
+    assert older.skipped(cell(), DEFAULTS) is None
+    assert older.skipped(cell(skew=5), DEFAULTS) == "git:v1 does not know: skew"
+    none = subjects.Subject(read_spec("git:v0"), run_worker, workloads={})
+    assert none.skipped(cell(), DEFAULTS) == "git:v0 has no workload synthetic.op"
+    assert subjects.Subject(read_spec("here"), run_worker).skipped(cell(skew=5), {}) is None
+    assert "synthetic.op" in (ready(f"path:{ROOT}", tmp_path).workloads or {})
+
+
 # --- revisions -------------------------------------------------------------------------------
 
 
