@@ -6,14 +6,18 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench_cli import environment, results
+from bench_cli.cli.order import Order, order_of, stored
 from bench_cli.errors import ExitCode
+from bench_cli.run_store import Header, Journal
 from bench_cli.runner import run as runner
+from bench_cli.scenario import Overrides
 from tests.cli.conftest import Bench
 
 RUN = ("run", "wal", "-k", "wal.none", "-o", "out.json")
@@ -96,6 +100,15 @@ def test_a_run_killed_while_it_works_is_finished(bench: Bench, project: Path) ->
     found = bench("run", "--resume", "out.json")
     assert found.code == ExitCode.OK, found.err
     assert measured(project / "out.json") == [3] * ROWS
+
+
+def test_an_order_comes_back_from_a_journal_as_it_went_in(tmp_path: Path) -> None:
+    overrides = Overrides(("record=1KiB", "batch=2"), ("wal.none",), "python", ("a*b",), True, True)
+    order = Order(["wal", "x.yaml"], overrides, 7, 2.5, tmp_path / "out.json", False)
+    header = Header(result="out.json", order=json.loads(json.dumps(stored(order))))
+    journal = Journal(tmp_path / "out.journal.jsonl", header, [], 0, 0)
+    again = order_of(journal, allow_code=True, json=False)
+    assert again == replace(order, resumed=journal)
 
 
 # --- refusals --------------------------------------------------------------------------------

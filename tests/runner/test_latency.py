@@ -161,6 +161,14 @@ def test_processes_pool_to_what_one_would_have_told() -> None:
         assert together[name] == pytest.approx(exact, rel=0.01)
 
 
+def test_a_queue_with_more_in_flight_is_not_stepped(tmp_path: Path) -> None:
+    body = built(tmp_path, "rewards.draw_queued", "rewards.pool", {"in_flight": 4})
+    try:
+        assert not isinstance(body, SteppedBody)
+    finally:
+        body.close()
+
+
 def test_a_body_that_cannot_step_or_wait_says_so() -> None:
     assert "one at a time" in tell(PlainBody(), Pass(10, 0, 1))["reason"]
     body = Stepping(lambda _: 1)
@@ -198,6 +206,8 @@ BODIES = [
     ("wal.sync", "wal.basic", {}),
     ("rewards.draw", "rewards.pool", {"wal": "wal.basic"}),
     ("rewards.draw", "rewards.pool", {"batch": 100}),
+    ("rewards.draw_queued", "rewards.pool", {"wal": "wal.basic"}),
+    ("rewards.draw_queued", "rewards.pool", {"wal": "wal.basic", "mode": "worker"}),
     ("cache.read_sequential", "cache.block", {"size": 4096, "ring": 1 << 20}),
     ("cache.write_sequential", "cache.block", {"size": 4096, "ring": 1 << 20}),
     ("cache.write_sequential", "cache.block", {"size": 4096, "ring": 1 << 20, "state": "cold"}),
