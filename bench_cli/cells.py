@@ -40,7 +40,8 @@ class PlanSettings:
     ``samples`` samples of at least ``min_sample_ns``; a worker that takes longer than
     ``timeout_ns`` is killed and its row fails. ``latency``: the times of single operations are
     told, in a pass of their own; with ``rate_per_s`` from an open loop that means to start so
-    many per second."""
+    many per second. ``limit``: the smallest change of its time that matters, a fraction; 0: as
+    the metric declares."""
 
     processes: int = 3
     samples: int = 3
@@ -48,6 +49,7 @@ class PlanSettings:
     timeout_ns: int = 120_000_000_000
     latency: bool = False
     rate_per_s: int = 0
+    limit: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,8 @@ def format_value(value: Any, kind: str) -> str:
         return format_time(value)
     if kind == "rate":
         return f"{value}/s"
+    if kind == "share":
+        return f"{value * 100:g}%"
     return str(value)
 
 

@@ -20,6 +20,7 @@ from bench_cli.units import (
     UnitError,
     parse_count,
     parse_frequency,
+    parse_share,
     parse_size,
     parse_time,
     shorten,
@@ -54,12 +55,17 @@ PLAN_PARAMETERS = {
         "open loop: operations meant to start per second; 0/s: one after the other",
         maximum=10**8,
     ),
+    "limit": Parameter(
+        "limit", "share", _PLAN.limit,
+        "smallest change of time that counts in comparisons; 0%: 3%", maximum=10,
+    ),
 }  # fmt: skip
-_READERS: Mapping[str, Callable[[str], int]] = {
+_READERS: Mapping[str, Callable[[str], float]] = {
     "int": parse_count,
     "size": parse_size,
     "time": parse_time,
     "rate": parse_frequency,
+    "share": parse_share,
 }
 
 
@@ -152,7 +158,7 @@ def _word(parameter: Parameter, text: str) -> str:
     return text
 
 
-def _number(parameter: Parameter, read: Callable[[str], int], text: str) -> int:
+def _number(parameter: Parameter, read: Callable[[str], float], text: str) -> float:
     try:
         value = read(text)
     except UnitError as error:
@@ -262,5 +268,6 @@ def _not_boolean(parameter: Parameter, scalar: Scalar) -> str:
         "size": "a size such as 32KiB",
         "time": "a time such as 50ms",
         "rate": "a rate such as 1000/s",
+        "share": "a share such as 5%",
     }[parameter.kind]
     return f"{scalar.text!r} reads as a boolean in YAML; write {wanted}"

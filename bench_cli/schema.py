@@ -129,6 +129,8 @@ def _value(parameter: Parameter, catalogue: Catalogue) -> Schema:
             return {**described, **_backends(engines, catalogue, none)}
         case "choice":
             return {**described, "enum": _words(parameter.choices)}
+        case "share":
+            return {**described, **_share(parameter)}
         case "rate":
             return {**described, **_quantity(parameter, PER_SECOND, plain=False)}
         case "size":
@@ -164,6 +166,12 @@ def _quantity(parameter: Parameter, units: dict[str, int], *, plain: bool) -> Sc
         bare = {"const": 0}
     pattern = rf"^({_NUMBER}{suffix}{zero})$"
     return {"anyOf": [bare, {"type": "string", "pattern": pattern}]}
+
+
+def _share(parameter: Parameter) -> Schema:
+    """A fraction, or a percentage as text."""
+    bare: Schema = {"type": "number", "minimum": 0, "maximum": parameter.maximum}
+    return {"anyOf": [bare, {"type": "string", "pattern": rf"^({_NUMBER}\s*%?)$"}]}
 
 
 def _plan() -> Schema:

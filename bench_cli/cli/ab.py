@@ -34,7 +34,7 @@ class Order:
     words: Sequence[str]
     overrides: Overrides
     pairs: int
-    limit: float
+    limit: float | None
     budget_s: float | None
     seed: int
     output: Path | None
@@ -98,7 +98,7 @@ def command(
     quick: bool,
     rigorous: bool,
     budget_s: float | None,
-    limit: float,
+    limit: float | None,
     allow_code: bool,
     output: Path | None,
     seed: int,
@@ -340,7 +340,7 @@ def repeat(order: Order) -> str:
     words += ["--core", order.overrides.core] if order.overrides.core else []
     words += ["--rigorous"] if order.pairs == RIGOROUS_PAIRS else []
     words += ["--quick"] if order.overrides.quick else []
-    words += ["--limit", f"{order.limit * 100:g}%"]
+    words += ["--limit", f"{order.limit * 100:g}%"] if order.limit else []
     words += ["--allow-code"] if order.overrides.allow_code else []
     return shlex.join(words)
 

@@ -46,7 +46,7 @@ def command(
     core: str | None,
     budget_s: float | None,
     rigorous: bool,
-    limit: float,
+    limit: float | None,
 ) -> int:
     """Measure how much each cell differs from itself.
 

@@ -75,21 +75,24 @@ everything = click.option(
 )
 
 
-def _share(context: click.Context, parameter: click.Parameter, text: str | None) -> float:
-    """``5%`` or ``0.05``; by default the floor that the metric declares."""
-    from bench_cli.metrics import METRICS
+def _share(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """``5%`` or ``0.05``."""
+    from bench_cli.units import parse_share
 
     if text is None:
-        return METRICS["ns_per_op"].relative_floor
+        return None
     try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 10:  # also refuses nan
+        value = parse_share(text)
+    except UsageError as error:
+        raise click.BadParameter(error.message, context, parameter) from None
+    if not 0 < value < 10:
         raise click.BadParameter(f"{text!r:.40} is not a share like 5%", context, parameter)
     return value
 
 
 limit = click.option(
-    "--limit", callback=_share, metavar="SHARE", help="Smallest change of time that matters [3%]."
+    "--limit",
+    callback=_share,
+    metavar="SHARE",
+    help="Smallest change of time that matters (by default as the scenario says, else 3%).",
 )

@@ -19,6 +19,7 @@ from bench_cli import registry
 from bench_cli.cells import Cell, Reference, parse_reference
 from bench_cli.errors import UsageError
 from bench_cli.interfaces import Reporter
+from bench_cli.metrics import METRICS
 from bench_cli.results import NOT_REACHED, SIDES, AbCell, AbSession, Row, RunResult
 from bench_cli.runner.assemble import Outcome, empty_row, limit_rows, ns_per_op, row_of
 from bench_cli.runner.plan import turn_estimate_s
@@ -29,6 +30,7 @@ from bench_cli.stats.stages import Due, balanced_order, stages
 from bench_cli.stats.verdict import Trial, log_ratios
 
 BASE, HEAD = 0, 1
+TIME = "ns_per_op"
 _SAME_WORK = 1.5
 """Sides whose calibrations differ by less do the same number of batches; a fixed difference
 between them would look like a change."""
@@ -49,10 +51,10 @@ class Match:
 
 
 def match_cells(
-    base: Sequence[Cell], head: Sequence[Cell], keys: frozenset[str], limit: float
+    base: Sequence[Cell], head: Sequence[Cell], keys: frozenset[str], limit: float | None
 ) -> list[Match]:
-    """Cells paired by id without ``keys``, in the order of head. Raises UsageError unless each
-    has exactly one counterpart."""
+    """Cells paired by id without ``keys``, in the order of head. ``limit`` holds for all; None:
+    as their plans say. Raises UsageError unless each has exactly one counterpart."""
     ours, theirs = _by_id(base, keys, "base"), _by_id(head, keys, "head")
     for side, lacking in (("head", ours.keys() - theirs), ("base", theirs.keys() - ours)):
         if lacking:
@@ -60,7 +62,10 @@ def match_cells(
                 f"{min(lacking)} has no counterpart in {side} ({len(lacking)} such cells)",
                 remedy="choose cells that both sides have with -k",
             )
-    return [Match(name, ours[name], cell, limit) for name, cell in theirs.items()]
+    return [
+        Match(name, ours[name], cell, limit or cell.plan.limit or METRICS[TIME].relative_floor)
+        for name, cell in theirs.items()
+    ]
 
 
 def _by_id(cells: Sequence[Cell], keys: frozenset[str], side: str) -> dict[str, Cell]:

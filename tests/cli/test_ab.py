@@ -232,6 +232,26 @@ def test_more_pairs_are_had_by_asking(bench: Bench) -> None:
     assert (ab.QUICK_PAIRS, ab.PAIRS, ab.RIGOROUS_PAIRS) == (4, 12, 24)
 
 
+def test_a_scenario_says_what_matters_and_the_command_line_overrules_it(
+    bench: Bench, project: Path
+) -> None:
+    path = project / "scenarios" / "wal.yaml"
+    path.write_text(path.read_text().replace("min_sample: 1ms", "min_sample: 1ms, limit: 20%"))
+    assert bench(*SLOWER).code == ExitCode.OK
+    assert bench(*SLOWER, "--limit", "3%").code == ExitCode.REGRESSION
+
+
+@pytest.mark.parametrize("limit", ["-1%", "2000%", "x", "true"])
+def test_a_limit_that_makes_no_sense_is_a_mistake_of_the_file(
+    bench: Bench, project: Path, limit: str
+) -> None:
+    path = project / "scenarios" / "wal.yaml"
+    path.write_text(path.read_text().replace("min_sample: 1ms", f"min_sample: 1ms, limit: {limit}"))
+    found = bench(*EQUAL)
+    assert found.code == ExitCode.USAGE
+    assert "wal.yaml:6" in found.err
+
+
 # --- stored sessions that somebody changed ---------------------------------------------------
 
 
