@@ -96,6 +96,9 @@ def fill_measured(row: Row, found: Sequence[Mapping[str, Any]]) -> None:
     )
     row.per_process = _noisy(found, first)
     row.metrics = {name: statistics.median(values) for name, values in row.per_process.items()}
+    row.metrics |= _rates(
+        row.metrics["ns_per_op"], first
+    )  # of the same median, not one of their own
     row.warnings = sorted({text for one in found for text in one["warnings"]})
     if 2 * sum(not one.get("steady", True) for one in found) > len(found):
         row.warnings.append(UNSTEADY)  # in one process it may be the machine, in most it is the row
@@ -115,14 +118,23 @@ def _latency(row: Row, found: Sequence[Mapping[str, Any]]) -> None:
 def _noisy(found: Sequence[Mapping[str, Any]], first: Mapping[str, Any]) -> dict[str, list[float]]:
     times = [ns_per_op(one) for one in found]
     values: dict[str, list[float]] = {"ns_per_op": times}
-    if all(times):
-        rate = "draws_per_s" if first["unit"] == "draws" else "ops_per_s"
-        values[rate] = [1e9 / time for time in times]
-        if first["payload"]:
-            values["bytes_per_s"] = [first["payload"] * 1e9 / time for time in times]
+    rates = [_rates(time, first) for time in times]
+    if all(rates):
+        for name in rates[0]:
+            values[name] = [rate[name] for rate in rates]
     for name in first["noisy"]:
         values[name] = [one["noisy"][name] for one in found]
     return values
+
+
+def _rates(ns: float, first: Mapping[str, Any]) -> dict[str, float]:
+    """Per second; nothing where the time is too short to tell."""
+    if not ns:
+        return {}
+    rates = {"draws_per_s" if first["unit"] == "draws" else "ops_per_s": 1e9 / ns}
+    if first["payload"]:
+        rates["bytes_per_s"] = first["payload"] * 1e9 / ns
+    return rates
 
 
 def _exact(row: Row, found: Sequence[Mapping[str, Any]]) -> None:

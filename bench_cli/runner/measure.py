@@ -171,14 +171,20 @@ def _counted(body: Body, result: Measurement) -> None:
     """The counting pass: a fresh body, one batch to warm it, one counted. Its work depends on
     the cell alone, so the counts agree between processes and runs."""
     try:
+        batches = body.info.batches or 1
+
+        def sample() -> None:
+            for _ in range(batches):
+                body.run()
+
         body.prepare()
-        body.run()
+        sample()
         body.verify()
         body.prepare()
-        counted = count_pass(body.run)
+        counted = count_pass(sample if body.info.batches else body.run)
         loop = count_pass(empty_loop(body.info.loop)) if body.info.loop is not None else None
         body.verify()
-        result.exact.update(_exact_metrics(counted, loop, body.info.ops))
+        result.exact.update(_exact_metrics(counted, loop, body.info.ops * batches))
         result.exact.update(body.metrics())
     finally:
         body.close()

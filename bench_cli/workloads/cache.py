@@ -239,7 +239,7 @@ class RandomWriteBody(CacheBody):
 
 class MultiFileBody(CacheBody):
     """Write the next ``size`` bytes of the next file, round robin; each file walks a ring of its
-    own so that all of them together stay at ``ring``."""
+    own, at least ``size`` and together ``ring`` where that is more."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bench_cli.errors import VerificationFailed
-from bench_cli.interfaces import BodyInfo, Capability, Needs, Parameter, Setting
+from bench_cli.errors import UsageError, VerificationFailed
+from bench_cli.interfaces import BlockStore, BodyInfo, Capability, Needs, Parameter, Setting
 from bench_cli.workloads import cache as rows
 from bench_cli.workloads.base import (
     GIB,
@@ -126,6 +126,11 @@ class EvictBody(CacheBody):
         stats = self.cache.stats()
         expect("blocks evicted", stats.evicted_blocks - self.evicted, self.evictions)
         expect("dirty blocks kept", stats.dirty_blocks, 1)
+        self.check_bytes("dirty", 0, b"never evicted")
+        held = [self.cache.is_range_covered(name, self.block_bytes - 1, 1) for name in self.names]
+        expect("oldest blocks gone, newest kept", held, [
+            number >= self.evictions for number in range(len(self.names))
+        ])  # fmt: skip
 
 
 class FileCopyBody(CacheBody):
@@ -133,10 +138,12 @@ class FileCopyBody(CacheBody):
     then marked uploaded. Blocks come from a pool that was faulted in before."""
 
     def __init__(self, setting: Setting) -> None:
-        self.length = int(setting.params["size"])
+        self.length = whole_pieces(setting)
         blocks = (self.length + BLOCK - 1) // BLOCK
         super().__init__(setting, pool_bytes=blocks * BLOCK if self.pooled(setting) else 0)
-        self.store = open_store(self, str(setting.params["store"]))
+        kind = str(setting.params["store"])
+        self.store = None if kind == "none" else self.backend.store(kind, setting.scratch / "store")
+        self.flush = flusher(self, self.store)
         self.data = AlternatingData(PIECE, setting.seed)
         self.offsets = ring_offsets(PIECE, self.length, 0)
         self.info = BodyInfo(1, len(self.offsets) * PIECE)
@@ -155,37 +162,51 @@ class FileCopyBody(CacheBody):
             self.cache.remove(NAME)
         self.shorten_log()
 
+    def content(self, length: int) -> bytes:
+        """The first ``length`` bytes of any block: the same piece again and again."""
+        return self.data.current * (length // PIECE)
+
     def run(self) -> None:
         write, name, data = self.cache.write, NAME, self.data.current
         for offset in self.offsets:
             write(name, offset, data)
-        self.store(name)
+        self.flush(name)
 
     def verify(self) -> None:
         expect("dirty blocks left", self.cache.stats().dirty_blocks, 0)
+        if self.store is not None:
+            for block in range((self.length + BLOCK - 1) // BLOCK):
+                held = min(BLOCK, self.length - block * BLOCK)
+                stored = (self.store.get(NAME, block) or b"")[:held]
+                expect(f"block {block} is in the store", stored == self.content(held), True)
         for offset in self.offsets[:: max(1, len(self.offsets) // rows.CHECKED_PIECES)]:
             self.check_bytes(NAME, offset, self.data.current)
 
 
-def open_store(body: CacheBody, store: str) -> Callable[[str], None]:
-    """A call that flushes one file's dirty blocks and marks them. ``none`` marks only: the row
-    then measures the cache without object storage behind it."""
-    if store == "none":
+def whole_pieces(setting: Setting) -> int:
+    """The file size, which must be what the row says: pieces are not cut."""
+    length = int(setting.params["size"])
+    if length % PIECE:
+        raise UsageError(f"size {length} is not a whole number of {PIECE}-byte pieces")
+    return length
 
-        def mark_all(name: str) -> None:
-            for _, block, generation in body.cache.dirty_blocks(name):
-                body.cache.mark_uploaded(name, block, generation)
 
-        return mark_all
-    target = body.backend.store(store, body.setting.scratch / "store")
+def flusher(body: CacheBody, store: BlockStore | None) -> Callable[[str], None]:
+    """A call that flushes one file's dirty blocks and marks them. Without a store it marks only:
+    the row then measures the cache without object storage behind it."""
 
-    def flush(name: str) -> None:
-        for _, block, _ in body.cache.dirty_blocks(name):
-            generation, extents = body.cache.read_block(name, block)
-            target.put(name, block, extents)
+    def mark_all(name: str) -> None:
+        for _, block, generation in body.cache.dirty_blocks(name):
             body.cache.mark_uploaded(name, block, generation)
 
-    return flush
+    def flush(name: str) -> None:
+        assert store is not None  # chosen below
+        for _, block, _ in body.cache.dirty_blocks(name):
+            generation, extents = body.cache.read_block(name, block)
+            store.put(name, block, extents)
+            body.cache.mark_uploaded(name, block, generation)
+
+    return mark_all if store is None else flush
 
 
 class ThreadedBody(CacheBody):
@@ -248,18 +269,23 @@ class ConcurrentWriteBody(ThreadedBody):
         self.size = int(params["size"])
         ring, shared = int(params["ring"]), params["keys"] == "shared"
         offsets = ring_offsets(self.size, ring, volume_of(setting.core, ring))
-        self.data = random_bytes(self.size, setting.seed)
+        self.data = AlternatingData(self.size, setting.seed)
         self.names = [NAME if shared else name for name in names_of(self.threads)]
         self.offsets = offsets
         self.vectored = params["call"] == "vectored"
+        self.vectors: list[list[list[tuple[str, int, bytes]]]] = []
+        self.info = BodyInfo(len(offsets) * self.threads, self.size)
+
+    def prepare(self) -> None:
+        data, offsets = self.data.flip(), self.offsets
         self.vectors = [
             [
-                [(name, offset, self.data) for offset in offsets[at : at + self.VECTOR]]
+                [(name, offset, data) for offset in offsets[at : at + self.VECTOR]]
                 for at in range(0, len(offsets), self.VECTOR)
             ]
             for name in self.names
+            if self.vectored
         ]
-        self.info = BodyInfo(len(offsets) * self.threads, self.size)
 
     def work(self, number: int) -> None:
         if self.vectored:
@@ -267,15 +293,15 @@ class ConcurrentWriteBody(ThreadedBody):
             for vector in self.vectors[number]:
                 write_many(vector)
             return
-        write, name, data = self.cache.write, self.names[number], self.data
+        write, name, data = self.cache.write, self.names[number], self.data.current
         for offset in self.offsets:
             write(name, offset, data)
 
     def verify(self) -> None:
         super().verify()
         for name in set(self.names):
-            for offset in self.offsets[:64]:
-                self.check_bytes(name, offset, self.data)
+            for offset in self.offsets[: rows.CHECKED_PIECES]:
+                self.check_bytes(name, offset, self.data.current)
 
 
 class ConcurrentCopyBody(ThreadedBody):
@@ -284,7 +310,7 @@ class ConcurrentCopyBody(ThreadedBody):
     COPIES = 8
 
     def __init__(self, setting: Setting) -> None:
-        self.length = int(setting.params["size"])
+        self.length = whole_pieces(setting)
         blocks = (self.length + BLOCK - 1) // BLOCK
         threads = int(setting.params["threads"])
         super().__init__(setting, pool_bytes=blocks * BLOCK * threads * self.COPIES)
@@ -342,18 +368,31 @@ class SmallFilesBody(CacheBody):
         return {**super().metrics(), "resident_bytes_per_op": resident / len(self.names)}
 
 
+def _memcpy(size: int, ring: int, way: str = "") -> str:
+    """A ring holds at least one piece."""
+    return f"limits.memcpy[ring={max(ring, size)},size={size}{way}]"
+
+
 def _copy_ceiling(params: Mapping[str, Any], backend: str | None) -> str | None:
     if params.get("wal", "wal.none") != "wal.none" or params.get("state") == "cold":
         return None
-    return f"limits.memcpy[ring={params['ring']},size={params['size']}]"
+    return _memcpy(int(params["size"]), int(params["ring"]))
+
+
+def _multi_ceiling(params: Mapping[str, Any], backend: str | None) -> str | None:
+    """A ring as large as what all files together walk through."""
+    size, files = int(params["size"]), int(params["files"])
+    return _memcpy(size, files * max(size, int(params["ring"]) // files // size * size))
 
 
 def _read_ceiling(params: Mapping[str, Any], backend: str | None) -> str | None:
-    return f"limits.memcpy[ring={params['ring']},size={params['size']},way=out]"
+    return _memcpy(int(params["size"]), int(params["ring"]), ",way=out")
 
 
 def _mixed_ceiling(params: Mapping[str, Any], backend: str | None) -> str | None:
-    return f"3x limits.memcpy[ring={params['ring']},size={params['size']}]"
+    """One copy walks the ring; the other two meet the piece it has just touched."""
+    size = int(params["size"])
+    return f"sum({_memcpy(size, int(params['ring']))}, 2x {_memcpy(size, size)})"
 
 
 def _overlap_ceiling(params: Mapping[str, Any], backend: str | None) -> str | None:
@@ -412,7 +451,7 @@ WORKLOADS = (
     _cache("write_random", "random writes", "write at random offsets of a sparse file",
            rows.RandomWriteBody, _size(4 * KIB), size("span", 4 * GIB, "offsets lie below", MIB)),
     _cache("write_multi_file", "multi-file writes", "write the next bytes of the next file",
-           rows.MultiFileBody, _size(), _RING, _FILES, ceiling=_copy_ceiling),
+           rows.MultiFileBody, _size(), _RING, _FILES, ceiling=_multi_ceiling),
     _cache("write_concurrent", "concurrent writes", "several threads write", ConcurrentWriteBody,
            _size(), _RING, _THREADS,
            choice("keys", "disjoint", "files of the threads", "disjoint", "shared"),
