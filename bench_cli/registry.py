@@ -23,7 +23,7 @@ NATIVE_MODULES = tuple(
     f"bench_cli.{room}.native" for room in ("wal", "rewards", "cache", "workloads", "runner")
 )
 NATIVE_REMEDY = (
-    "install a C compiler (gcc or clang) and the Python headers, then `make install` again "
+    "install a C compiler (gcc or clang) and the Python headers, then `make -B install` "
     "(or `pip install --force-reinstall .`); `--core python` runs the Python twins"
 )
 

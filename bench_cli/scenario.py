@@ -435,9 +435,15 @@ def limit_cells(cells: Iterable[Cell], catalogue: Catalogue) -> dict[str, Cell]:
 
 
 def scenario_files(scenarios: Iterable[Scenario]) -> list[dict[str, Any]]:
-    """Path and digest of each file, for the result."""
+    """Path and digest of each file, for the result; a home folder is only ``~`` there, because
+    results are meant to be shared."""
     digests = {scenario.path: scenario.sha256 for scenario in scenarios}
-    return [{"path": path, "sha256": digest} for path, digest in digests.items()]
+    return [{"path": _without_home(path), "sha256": one} for path, one in digests.items()]
+
+
+def _without_home(path: str) -> str:
+    home = str(Path.home())
+    return "~" + path.removeprefix(home) if path.startswith(f"{home}/") else path
 
 
 def check_needs(

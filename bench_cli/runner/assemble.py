@@ -80,6 +80,8 @@ def row_of(outcome: Outcome, workload: Workload, durability: Durability | None) 
     share = ceiling_share(row) if row.status == "ok" else None
     if share is not None:
         row.metrics["limit_share"] = share
+        if share > 1.0:
+            row.warnings.append("above its limit: something slowed the limit, or it is none")
     return row
 
 

@@ -394,3 +394,12 @@ def test_a_skipped_row_needs_nothing(catalogue: Catalogue) -> None:
 def test_the_same_file_given_twice_is_read_once(load_text: Load, catalogue: Catalogue) -> None:
     load_text(MATRIX)
     assert len(load([Path("a.yaml"), Path("./a.yaml")], catalogue)) == 1
+
+
+def test_a_result_does_not_name_the_users_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bench_cli.scenario import _without_home
+
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert _without_home("/home/somebody/a/my.yaml") == "~/a/my.yaml"
+    assert _without_home("scenarios/wal.yaml") == "scenarios/wal.yaml"
+    assert _without_home("/home/somebodyelse/my.yaml") == "/home/somebodyelse/my.yaml"
