@@ -25,6 +25,7 @@ COMMANDS = {
     "compare": ("comparing", "Compare two stored results."),
     "baseline": ("baseline", "Keep results to compare with."),
     "noise": ("noise", "Measure how much each cell differs from itself."),
+    "verify": ("verify", "Prove what a log survives."),
     "list": ("listing", "List scenarios, cells or workloads."),
     "backends": ("backends", "List backends: cores, durability, capabilities."),
     "schema": ("schema", "Print the JSON Schema of scenario files."),

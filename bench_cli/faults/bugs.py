@@ -12,12 +12,13 @@ from typing import Any, cast
 
 from bench_cli.faults.tiny import TinyBackend
 from bench_cli.interfaces import Buffer, FileSystem, LogBackend, LogOptions
+from bench_cli.wal import files, recovery, segment
 from bench_cli.wal import format as fmt
-from bench_cli.wal import recovery, segment
 from bench_cli.wal.codec import Codec
+from bench_cli.wal.files import MappedSegment
 from bench_cli.wal.log import BasicBackend, FileLog
 from bench_cli.wal.recovery import Scan
-from bench_cli.wal.segment import SLOT, MappedSegment, SegmentSet
+from bench_cli.wal.segment import SegmentSet
 
 Making = Callable[[], AbstractContextManager[LogBackend]]
 
@@ -178,10 +179,9 @@ class NeverPoisoned(FileLog):
         return failure
 
 
-class RotatesUnsynced(FileLog):
-    def _rotate(self) -> None:
-        self._segments.rotate(self._next, self._end, self._chain)
-        self._start_segment()
+class SyncsCurrentOnly(SegmentSet):
+    def sync_retired(self) -> None:
+        self._close_unsynced()
 
 
 class BatchInPieces(FileLog):
@@ -266,7 +266,7 @@ class SlotInPlace(SegmentSet):
 
     def reset(self, first_sequence: int, end: int) -> None:
         current = self.current
-        current.write((1 - current.slot) * SLOT, self.codec.blank_slot)
+        current.write((1 - current.slot) * fmt.SLOT, self.codec.blank_slot)
         current.slot = 1 - current.slot
         super().reset(first_sequence, end)
 
@@ -320,14 +320,14 @@ BUGS = (
         variant(between=InterruptedIsSynced)),
     Bug("swallowed error", "a failed write is ignored", variant(between=SwallowedError)),
     Bug("short write ignored", "what a write did not take is never written",
-        replaced((segment, "write_all", _ignore_short))),
+        replaced((segment, "write_all", _ignore_short), (files, "write_all", _ignore_short))),
     Bug("header not synced", "a segment is used before its header is durable",
         variant(between=HeaderUnsynced)),
     Bug("watermark on a failed sync", "a failed sync moves the durable watermark",
         variant(log_type=FailedSyncCounts)),
     Bug("not poisoned", "the log goes on after a failed write", variant(log_type=NeverPoisoned)),
-    Bug("rotation without sync", "the full segment is not synced before the next begins",
-        variant(log_type=RotatesUnsynced)),
+    Bug("full segments unsynced", "a sync leaves out the segments before the current one",
+        variant(set_type=SyncsCurrentOnly)),
     Bug("batch in pieces", "a batch is several frames", variant(log_type=BatchInPieces)),
     Bug("footer before sync", "the clean-close mark is written with what it promises",
         variant(log_type=FooterFirst)),

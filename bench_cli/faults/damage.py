@@ -93,10 +93,10 @@ def _place(
 # --- the damages -----------------------------------------------------------------------------
 
 
-def single_bits(content: Content) -> Iterator[Case]:
-    """Every bit up to the end of the last byte that is not zero."""
+def single_bits(content: Content, step: int) -> Iterator[Case]:
+    """Every ``step``-th bit up to the end of the last byte that is not zero."""
     for name, whole in content.items():
-        for bit in range(len(whole.rstrip(b"\0")) * 8):
+        for bit in range(0, len(whole.rstrip(b"\0")) * 8, step):
             yield f"bit {bit} of {name}", content | {name: _flipped(whole, bit)}, _bit(name, bit)
 
 
@@ -209,13 +209,14 @@ def check(
     seed: int,
     records: int = 24,
     pairs: int = FLIPS,
+    step: int = 1,
 ) -> Damages:
-    """All damages to a log that was closed, and to one that was not."""
+    """All damages to a log that was closed, and to one that was not; every ``step``-th bit."""
     counts, reading = Damages(), Reading(backend, options)
     for closed in (True, False):
         made = victim(backend, options, seed, records, closed=closed)
         where = f"seed={seed} records={records} {'closed' if closed else 'open'}"
-        counts.flips += _try(single_bits(made.content), reading, made, tally, where)
+        counts.flips += _try(single_bits(made.content, step), reading, made, tally, where)
         counts.pairs += _try(two_bits(made, seed, pairs), reading, made, tally, where)
         counts.cuts += _try(truncations(made.content), reading, made, tally, where)
         counts.moved += _try(sectors(made.content), reading, made, tally, where)

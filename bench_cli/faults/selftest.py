@@ -12,8 +12,8 @@ OPTIONS = LogOptions("binary", 4096)
 SHAPES = ((0, 4096), (24, 4096), (700, 16 << 10))
 """(size of all records or 0, segment size). Records of one size: what an emptying or a torn tail
 leaves behind lines up with what is written over it. Large ones: more than a page between syncs."""
-SEEDS = 6
-IMAGES = 150  # of each recording
+SEEDS = 3
+IMAGES = 120  # of each recording
 
 
 def caught(bug: Bug) -> Failure | None:
@@ -24,7 +24,7 @@ def caught(bug: Bug) -> Failure | None:
         if not tally.enough and Capability.BATCH in backend.capabilities:
             failing.check(backend, OPTIONS, tally, seed=1)
         if not tally.enough and Capability.BATCH in backend.capabilities:
-            damage.check(backend, OPTIONS, tally, seed=1, pairs=200)
+            damage.check(backend, OPTIONS, tally, seed=1, records=16, pairs=200, step=7)
     return tally.failures[0] if tally.failures else None
 
 

@@ -18,14 +18,15 @@ from bench_cli.interfaces import (
     Capability,
     Durability,
     FileSystem,
+    LiveFiles,
     LogOptions,
     LogStats,
     Recovery,
     WriteAheadLog,
 )
+from bench_cli.wal.files import write_all
 from bench_cli.wal.format import crc32c
 from bench_cli.wal.log import FileRecords
-from bench_cli.wal.segment import write_all
 
 START, SIZE = 1024, 64 << 10
 _HEADER = struct.Struct("<QQQI")  # generation, salt, records before it, checksum
@@ -128,6 +129,9 @@ class TinyBackend:
 
     def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
         return TinyLog(options.file_system or SYSTEM, directory, self._salts)
+
+    def live_files(self, directory: Path, options: LogOptions) -> tuple[Recovery, LiveFiles]:
+        raise NotImplementedError("a tiny log has no file records")
 
     def recover(self, directory: Path, options: LogOptions, apply: Apply | None = None) -> Recovery:
         fs = options.file_system or SYSTEM

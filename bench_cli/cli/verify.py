@@ -1,0 +1,205 @@
+"""``bench verify``: what a log survives, proven by recorded crashes, errors, damage and kills."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench_cli.cli.counting import counting
+from bench_cli.errors import ExitCode
+
+if TYPE_CHECKING:
+    from bench_cli.faults.prove import Effort, Proof, Subject
+    from bench_cli.report.verification import Caught
+
+
+@click.command("verify")
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    metavar="NAME",
+    help="Prove this log only; repeatable. By default all built-in logs.",
+)
+@click.option("--core", type=click.Choice(["native", "python"]), help="By default both twins.")
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(["binary", "text"]),
+    help="By default both.",
+)
+@click.option(
+    "--images",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Distinct crash images of each log [20,000].",
+)
+@click.option(
+    "--kills", type=click.IntRange(0), metavar="N", help="SIGKILLs of each log's writer [200]."
+)
+@click.option("--thorough", is_flag=True, help="1,000,000 images and 10,000 kills of each log.")
+@click.option(
+    "--seed",
+    type=int,
+    default=42,
+    show_default=True,
+    help="Chooses what is recorded and which images are built.",
+)
+@click.option(
+    "--self-test",
+    is_flag=True,
+    help="Instead, prove the prover: logs with seeded mistakes, all to be caught.",
+)
+@click.option(
+    "--replay",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Instead, recover one kept image again and say what is found.",
+)
+@click.option(
+    "--allow-code",
+    is_flag=True,
+    help="Allow backends given as module:Class, which runs their code.",
+)
+@click.option(
+    "--json", "json_to", metavar="FILE", help="Also write the result as JSON; - is stdout."
+)
+@click.option("--quiet", is_flag=True, help="No progress.")
+def command(
+    backends: Sequence[str],
+    core: str | None,
+    formats: Sequence[str],
+    images: int | None,
+    kills: int | None,
+    thorough: bool,
+    seed: int,
+    self_test: bool,
+    replay: Path | None,
+    allow_code: bool,
+    json_to: str | None,
+    quiet: bool,
+) -> int:
+    """Prove what a log survives.
+
+    Records everything a log asks of its disk, builds the disks a crash may leave at each moment,
+    and recovers each of them; fails every call; flips every bit; kills real writers. Ends with
+    exit code 20 when a declared level does not hold; what failed is kept with the command that
+    replays it. The results are kept in results/verified.json.
+
+    \b
+    bench verify
+    bench verify --backend wal.mmap --core native --format binary --images 100000
+    bench verify --self-test
+    """
+    if replay is not None:
+        return _replay(replay, allow_code)
+    if self_test:
+        return _self_test(quiet)
+    subjects = _subjects(backends, core, formats, allow_code)
+    proofs = _prove(subjects, _effort(images, kills, seed, thorough), quiet)
+    return _report(proofs, json_to)
+
+
+def _effort(images: int | None, kills: int | None, seed: int, thorough: bool) -> Effort:
+    from dataclasses import replace
+
+    from bench_cli.faults.prove import THOROUGH, Effort
+
+    effort = replace(THOROUGH if thorough else Effort(), seed=seed)
+    if images is not None:
+        effort = replace(effort, images=images)
+    return effort if kills is None else replace(effort, kills=kills)
+
+
+def _subjects(
+    backends: Sequence[str], core: str | None, formats: Sequence[str], allow_code: bool
+) -> list[Subject]:
+    """Each log under each of its twins and formats. What was named and cannot be resolved is an
+    error; a twin that was not asked for and is not built is left out."""
+    from bench_cli import registry
+    from bench_cli.errors import UsageError
+    from bench_cli.faults.prove import Subject
+    from bench_cli.interfaces import Capability
+
+    known = registry.backends()
+    names = list(backends) or [name for name in sorted(known) if known[name].engine == "wal"]
+    chosen: list[Subject] = []
+    for name in names:
+        if not registry.is_code(name) and registry.entry_of(name).engine != "wal":
+            raise UsageError(f"{name} is not a log", remedy="`bench backends` lists the wal.* ones")
+        twins = registry.cores_of(name)
+        for twin in [core] if core else twins:
+            missing = registry.native_missing() if twin == "native" else None
+            if missing and not core:
+                continue
+            foreign = "native" not in twins
+            backend = registry.resolve(name, twin, allow_code=allow_code)
+            kinds = ("binary", "text") if Capability.TEXT in backend.capabilities else ("binary",)
+            wanted = [kind for kind in kinds if not formats or kind in formats]
+            chosen += [Subject(name, None if foreign else twin, k, allow_code) for k in wanted]
+    return chosen
+
+
+def _prove(subjects: Sequence[Subject], effort: Effort, quiet: bool) -> list[Proof]:
+    from bench_cli import places
+    from bench_cli.faults.prove import prove, work_of
+    from bench_cli.filesystem import CLOCK
+
+    scratch = places.scratch_dir()
+    scratch.mkdir(parents=True, exist_ok=True)
+    proofs = []
+    total = sum(work_of(subject, effort) for subject in subjects)
+    with counting(total, quiet=quiet) as advance:
+        for subject in subjects:
+            began = CLOCK.now_ns()
+            proof = prove(subject, effort, scratch, advance)
+            proof.seconds = (CLOCK.now_ns() - began) / 1e9
+            proofs.append(proof)
+    return proofs
+
+
+def _report(proofs: Sequence[Proof], json_to: str | None) -> int:
+    from bench_cli import places
+    from bench_cli.faults import keeping
+    from bench_cli.report import console, verification
+
+    kept = [keeping.keep(proof, places.scratch_dir()) for proof in proofs if proof.failures]
+    keeping.store(proofs, places.results_dir())
+    if json_to == "-":
+        sys.stdout.write(keeping.to_json(proofs))
+    else:
+        if json_to:
+            Path(json_to).write_text(keeping.to_json(proofs), encoding="utf-8")
+        lines = [keeping.shown(proof) for proof in proofs]
+        console.emit(verification.render(lines, [one for many in kept for one in many],
+                                         console.columns()))  # fmt: skip
+    return ExitCode.OK if all(proof.holds for proof in proofs) else ExitCode.RUN_FAILED
+
+
+def _self_test(quiet: bool) -> int:
+    from bench_cli.faults.bugs import BUGS, SOUND
+    from bench_cli.faults.selftest import caught
+    from bench_cli.report import console, verification
+
+    lines: list[Caught] = []
+    with counting(len(BUGS) + len(SOUND), quiet=quiet) as advance:
+        for bug in (*SOUND, *BUGS):
+            failure = caught(bug)
+            told = f"layer {failure.layer}: {failure.reason}" if failure else None
+            lines.append(verification.Caught(bug.name, bug.what, bug in SOUND, told))
+            advance(1)
+    console.emit(verification.render_self_test(lines, console.columns()))
+    return ExitCode.OK if all(line.right for line in lines) else ExitCode.RUN_FAILED
+
+
+def _replay(path: Path, allow_code: bool) -> int:
+    from bench_cli.faults import keeping
+    from bench_cli.report import console, verification
+
+    console.emit(verification.render_replay(keeping.replay(path, allow_code), console.columns()))
+    return ExitCode.OK
