@@ -14,12 +14,15 @@ counts is told by the number in it and the number in the file's name (see ``choo
 
 A header slot of the binary format::
 
-    0        8         10       12      16       24     32               40         48     52
-    | magic  | version | endian | flags | number | salt | first sequence | capacity | chain | crc |
+    0        8         10       12      16       24     32               40         48    52
+    | magic  | version | endian | flags | number | salt | first sequence | capacity | crc |
 
-``chain`` is the checksum of the last frame of the segment before (of that segment's header if it
-holds no frame), so that a segment from another history does not pass as the next one. ``flags``
-bit 0 marks a base: nothing before this segment belongs to the log.
+``flags`` bit 0 marks a base: nothing before this segment belongs to the log, and its records begin
+with ``first sequence``. The header of any other segment is written before it is needed, and has
+zero there. Such a segment begins with a link: a frame of the kind ``FOOTER`` whose sequence is that
+of the first record, and whose payload is the chain value in 8 hexadecimal digits. That is the
+checksum of the last frame of the segment before, so that a segment from another history does not
+pass as the next one; its lag says up to where the segments before were known to be durable.
 
 A frame of the binary format, 8-byte aligned::
 
@@ -35,6 +38,7 @@ when the payload is damaged. A batch (flag bit 0) is one frame, hence atomic: it
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,17 +56,20 @@ DATA_START = 2 * SLOT
 MAX_SEGMENT = 1 << 30  # bounds what a reader of a hostile sparse file has to look at
 MIN_SEGMENT = 4096
 FOOTER_ROOM = 64  # kept free at the end of a segment for the clean-close mark of either format
-FOOTER = 255  # kind of the clean-close mark; never delivered
+LINK_ROOM = 64  # what the link at the start of a segment takes at most, in either format
+FOOTER = 255  # kind of the clean-close mark, and of links; never delivered
 MAX_KIND = 254
 BATCH = 1
 NOTHING_DURABLE = 0xFFFFFFFF  # a lag that does not fit: promises nothing
+MAX_SEQUENCE = (1 << 64) - 1
 MAX_BATCH = 65_535  # count is two bytes
 
-_HEADER = struct.Struct("<8sHHIQQQQI")
+_HEADER = struct.Struct("<8sHHIQQQQ")
 _FRAME = struct.Struct("<BBHIQI")
 FRAME_HEADER = _FRAME.size + 4
 FRAME_OVERHEAD = FRAME_HEADER + 4
 _U32 = struct.Struct("<I")
+_LINK = re.compile(rb"[0-9a-f]{8}")
 _U64 = struct.Struct("<Q")
 
 
@@ -92,11 +99,13 @@ def salt_seed(salt: int) -> int:
 class SegmentHeader:
     number: int
     salt: int
-    first_sequence: int
+    first_sequence: int  # 0: not a base
     capacity: int  # bytes preallocated for the file
-    chain: int
-    base: bool
     crc: int = 0  # its own checksum, set by encoding and decoding
+
+    @property
+    def base(self) -> bool:
+        return self.first_sequence > 0
 
 
 def segment_name(number: int) -> str:
@@ -115,7 +124,6 @@ def encode_header(header: SegmentHeader) -> tuple[bytes, int]:
         header.salt,
         header.first_sequence,
         header.capacity,
-        header.chain,
     )
     crc = crc32c(body)
     return (body + _U32.pack(crc)).ljust(SLOT, b"\0"), crc
@@ -130,10 +138,10 @@ def decode_header(slot: bytes) -> SegmentHeader | None:
     magic, version, endian, flags, *fields = _HEADER.unpack(body)
     if (magic, version, endian) != (MAGIC, VERSION, ENDIAN_TAG) or crc32c(body) != crc:
         return None
-    number, salt, first_sequence, capacity, chain = fields
-    if not MIN_SEGMENT <= capacity <= MAX_SEGMENT:
+    number, salt, first_sequence, capacity = fields
+    if not MIN_SEGMENT <= capacity <= MAX_SEGMENT or bool(flags & BASE) != (first_sequence > 0):
         return None
-    return SegmentHeader(number, salt, first_sequence, capacity, chain, bool(flags & BASE), crc)
+    return SegmentHeader(number, salt, first_sequence, capacity, crc)
 
 
 def choose_header(
@@ -229,3 +237,17 @@ def decode_frame_header(seed: int, head: bytes) -> tuple[int, int, int, int, int
     if flags & ~BATCH or count == 0 or (count > 1 and not flags):
         return None
     return kind, flags, count, length, sequence, lag
+
+
+# --- links -----------------------------------------------------------------------------------
+
+
+def encode_link(chain: int) -> bytes:
+    return b"%08x" % chain
+
+
+def decode_link(frame: Frame) -> int | None:
+    """The chain value; None when the frame is no link."""
+    if frame.kind != FOOTER or not frame.payloads or not _LINK.fullmatch(frame.payloads[0]):
+        return None
+    return int(bytes(frame.payloads[0]), 16)

@@ -40,8 +40,9 @@ from bench_cli.payloads import (
     live_files,
 )
 from bench_cli.wal import format as fmt
+from bench_cli.wal.files import MappedSegment, Segment
 from bench_cli.wal.recovery import Scan, recover
-from bench_cli.wal.segment import MappedSegment, Segment, SegmentSet, check_options
+from bench_cli.wal.segment import SegmentSet, check_options
 
 VOLATILE = frozenset({Capability.BATCH, Capability.FILE_RECORDS, Capability.RESET})
 ON_DISK = VOLATILE | {
@@ -201,22 +202,20 @@ class FileLog(FileRecords):
             )
 
     def _rotate(self) -> None:
-        self.sync()
         try:
-            self._segments.rotate(self._next, self._end, self._chain)
+            self._end, self._chain = self._segments.rotate(
+                self._next, self._durable, self._end, self._chain
+            )
         except OSError as error:
             raise self._fail(error) from error
-        self._start_segment()
-
-    def _start_segment(self) -> None:
-        self._end = self._synced = fmt.DATA_START
-        self._chain = self._segments.current.header.crc
+        self._synced = fmt.DATA_START
 
     # --- the rest ----------------------------------------------------------------------------
 
     def sync(self) -> None:
         self._check_usable()
         try:
+            self._segments.sync_retired()
             self._segments.current.sync(self._synced, self._end)
         except OSError as error:
             raise self._fail(error) from error
@@ -231,7 +230,8 @@ class FileLog(FileRecords):
         except OSError as error:
             raise self._fail(error) from error
         self._durable = self._next - 1
-        self._start_segment()
+        self._end = self._synced = fmt.DATA_START
+        self._chain = self._segments.current.header.crc
 
     def stats(self) -> LogStats:
         segments, size, allocated = self._segments.sizes(self._end)

@@ -27,7 +27,8 @@ from bench_cli.payloads import (
 from bench_cli.wal import format as fmt
 from bench_cli.wal import log as specification
 from bench_cli.wal import recovery
-from bench_cli.wal.segment import MappedSegment, SegmentSet, check_options
+from bench_cli.wal.files import MappedSegment
+from bench_cli.wal.segment import SegmentSet, check_options
 
 cdef extern from "textread.h" nogil:
     ctypedef struct frame_fields:
@@ -145,6 +146,8 @@ cdef long injected_sync(wal_files *files, long long offset, long long length) no
 
 class NativeSegment(MappedSegment):
     """A mapped segment whose pages are faulted in by one call, and synced by range."""
+
+    ahead = True
 
     def populate(self):
         cdef Py_buffer view
@@ -311,7 +314,9 @@ cdef class NativeLog:
         try:
             self.segments.reset(self.next, self.end)
             self.durable = self.next - 1
-            start_segment(self)
+            load_segment(self)
+            self.end = self.synced = fmt.DATA_START
+            self.chain = self.segment.header.crc
         except OSError as error:
             raise fail(self, error) from error
         finally:

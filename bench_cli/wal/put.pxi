@@ -63,6 +63,8 @@ cdef int load_segment(NativeLog self) except -1:
     self.files.fd = self.segment.fd
     self.seed = self.segment.seed
     self.room = self.segment.room
+    if self.segments.prepares:  # from there on make_room has the next one prepared
+        self.room -= self.room // 8
     if self.storage == MAPPED and self.base == NULL:
         PyObject_GetBuffer(self.segment.buffer, &self.view, PyBUF_WRITABLE)
         self.base = <uint8_t *>self.view.buf
@@ -78,16 +80,14 @@ cdef void drop_mapping(NativeLog self) noexcept:
         PyBuffer_Release(&self.view)
 
 
-cdef int start_segment(NativeLog self) except -1:
-    load_segment(self)
-    self.end = self.synced = fmt.DATA_START
-    self.chain = self.segment.header.crc
-    return 0
-
-
 cdef int make_room(NativeLog self, size_t size) except -1:
-    """Rotate, for a frame of ``size`` bytes."""
+    """Rotate, for a frame of ``size`` bytes; or only get ready to."""
     cdef size_t limit = self.segments.largest
+    if self.room < <size_t>self.segment.room:
+        self.room = self.segment.room
+        self.segments.prepare()
+        if self.end + size <= self.room:
+            return 0
     if size > limit:
         raise RecordTooLarge(
             f"a record of {size} bytes with its frame; a segment holds {limit}",
@@ -96,10 +96,10 @@ cdef int make_room(NativeLog self, size_t size) except -1:
         )
     begin_work(self)
     try:
-        sync_now(self)
         drop_mapping(self)
-        self.segments.rotate(self.next, self.end, self.chain)
-        start_segment(self)
+        self.end, self.chain = self.segments.rotate(self.next, self.durable, self.end, self.chain)
+        load_segment(self)
+        self.synced = fmt.DATA_START
     except OSError as error:
         raise fail(self, error) from error
     finally:
@@ -109,6 +109,10 @@ cdef int make_room(NativeLog self, size_t size) except -1:
 
 cdef int sync_now(NativeLog self) except -1:
     cdef long result
+    try:
+        self.segments.sync_retired()
+    except OSError as error:
+        raise fail(self, error) from error
     with nogil:
         result = self.files.sync(&self.files, self.synced, self.end - self.synced)
     check(self, result)

@@ -10,9 +10,10 @@ damage of its own:
   discarded and counted.
 - A frame that does not check and nothing valid behind it: a write was torn. The bytes are dropped.
   Damage to the very last durable frame looks the same, so the bytes are called ambiguous too.
-- A header that does not check, with nothing written behind it, in the last file: the crash came
-  while that segment was created. It was never used. With bytes behind it: damage. That it exists
-  is a promise all the same: the segment before it was synced first.
+- A last file that holds nothing behind its header: the next segment, made ahead of need, and never
+  used. It is ignored, also when its header is not whole: the crash came while it was made.
+- A header that does not check, with bytes behind it: damage. It was durable before the segment was
+  used. A file that is missing between others is damage for the same reason.
 - A last segment that is shorter than its header says, without the clean-close mark: the crash came
   while it was opened again, and nothing is missing; or someone cut it, and what was behind is
   gone. Nobody can tell: the bytes it lacks are ambiguous.
@@ -20,8 +21,9 @@ damage of its own:
   were removed. They are ignored.
 - A header numbered one above its file name: a crash stopped an emptying before the rename. The old
   header counts, and with it the whole old log.
-- A segment makes a promise too: the one before was synced before it was created. So a segment
-  that ends early, is missing, or has another chain value than the next one names, is damage.
+- A segment whose link names a later record than the next one expected: the one before ends early.
+  Only watermarks tell whether that was promised, as a rotation syncs nothing.
+- A segment whose link has another chain value, or names an earlier record: damage.
 
 Records are delivered up to the first gap and never beyond it. A repair would start from ``Scan``,
 which knows every gap and what is whole behind it.
@@ -43,10 +45,12 @@ from bench_cli.wal.format import (
     DATA_START,
     FOOTER,
     MAX_SEGMENT,
+    MAX_SEQUENCE,
     SLOT,
     Frame,
     SegmentHeader,
     choose_header,
+    decode_link,
     salt_seed,
     segment_name,
 )
@@ -96,7 +100,7 @@ class Scan:
     apply: Apply | None
     live: list[SegmentFile] = field(default_factory=list)
     leftover: list[SegmentFile] = field(default_factory=list)
-    unborn: SegmentFile | None = None  # the leftover that was being created
+    resume: SegmentFile | None = None  # where delivering stopped
     ends: list[int] = field(default_factory=list)  # logical ends, one per live segment
     first: int = 0
     next: int = 1
@@ -108,7 +112,7 @@ class Scan:
     position: int = DATA_START  # end of the last valid frame of the segment
     end: int = DATA_START  # end of the last record delivered from it: the footer stands behind
     why: str = ""  # what stands at ``position`` instead of a frame
-    tail: int = 0  # bytes behind ``position`` in the last segment
+    tail: int = 0  # bytes behind ``position`` in the segment
     dropped: int = 0
     cut: int = 0  # bytes the last segment lacks of its capacity without having been closed
     bytes_read: int = 0
@@ -182,24 +186,24 @@ def recover(
     """Read the log in ``directory``. Raises what ``apply`` raises, nothing for damage."""
     codec = CODECS[options.format]
     scan = Scan(apply)
-    _choose_segments(scan, list(_segment_files(directory, fs, codec)), fs)
+    unused = _choose_segments(scan, list(_segment_files(directory, fs, codec)), fs)
     previous: SegmentFile | None = None
     for segment in scan.live:
-        last = segment is scan.live[-1]
-        if _enter_segment(scan, segment, previous):
+        if segment.header is None:
+            scan.damage(Damage(str(segment.path), 0, segment.size, segment.why, scan.next))
+        else:
             try:
-                _read_segment(scan, segment, last, fs, codec, walk)
+                _read_segment(scan, segment, previous, fs, codec, walk)
             except Unreadable as error:
                 scan.damage(Damage(str(segment.path), 0, segment.size, str(error)))
-        elif last:
-            scan.damage(Damage(str(segment.path), 0, segment.size, scan.why))
         previous = segment
-    if scan.unborn is not None:
-        _check_unborn(scan, scan.unborn, previous)
+    _check_unused(scan, unused, previous)
     for gap in scan.gaps:
         if gap.first <= scan.promised:
             scan.damage(gap.damage())
     scan.damages.sort(key=lambda damage: (damage.path, damage.offset))
+    _drop_unread(scan)
+    scan.leftover += unused
     return scan
 
 
@@ -232,22 +236,30 @@ def _segment_files(directory: Path, fs: FileSystem, codec: Codec) -> Iterator[Se
             yield SegmentFile(path, number, header, slot, size)
 
 
-def _choose_segments(scan: Scan, files: list[SegmentFile], fs: FileSystem) -> None:
-    """The log begins at its newest base. A last file without a header and without content was
-    being created when the process or the system died."""
+def _choose_segments(scan: Scan, files: list[SegmentFile], fs: FileSystem) -> list[SegmentFile]:
+    """The log begins at its newest base, and ends before what was made ahead and never used:
+    that is returned."""
     bases = [index for index, file in enumerate(files) if file.header and file.header.base]
     start = bases[-1] if bases else 0
-    scan.leftover, scan.live = files[:start], files[start:]
-    if scan.live and not scan.live[-1].header and not scan.live[-1].unreadable:
-        last = scan.live[-1]
-        with _opened(fs, last.path) as fd:
-            reader = Reader(fs, fd, min(last.size, MAX_SEGMENT))
-            reader.at(0, DATA_START)
-            if reader.skip_zeros(DATA_START) >= reader.limit:
-                scan.unborn = scan.live.pop()
-                scan.leftover.append(scan.unborn)
-                scan.dropped = reader.data_end
-                scan.cut = max(0, DATA_START - last.size)
+    end = len(files)
+    while end > start and _unused(scan, files[end - 1], fs):
+        end -= 1
+    scan.live, scan.leftover = files[start:end], files[:start]
+    return files[end:]
+
+
+def _unused(scan: Scan, file: SegmentFile, fs: FileSystem) -> bool:
+    if file.unreadable or (file.header and file.header.base):
+        return False
+    with _opened(fs, file.path) as fd:
+        reader = Reader(fs, fd, min(file.size, MAX_SEGMENT))
+        reader.at(0, DATA_START)
+        if reader.skip_zeros(DATA_START) < reader.limit:
+            return False
+    if file.header is None:
+        scan.dropped = reader.data_end
+        scan.cut = max(0, DATA_START - file.size)
+    return True
 
 
 @contextmanager
@@ -262,55 +274,10 @@ def _opened(fs: FileSystem, path: Path) -> Iterator[int]:
 # --- one segment -----------------------------------------------------------------------------
 
 
-def _enter_segment(scan: Scan, segment: SegmentFile, previous: SegmentFile | None) -> bool:
-    """Check how the segment follows the one before; False when its header is lost."""
-    header, path = segment.header, segment.path
-    if header is None:
-        scan.position, scan.why = 0, segment.why
-        return False
-    if previous is None:
-        scan.first = scan.next = header.first_sequence
-        if not header.base:
-            reason = "the segments before it are missing"
-            scan.damage(Damage(str(path), 0, 0, reason, 0, header.first_sequence - 1))
-    else:
-        _check_link(scan, header, path, previous)
-    scan.promised = max(scan.promised, header.first_sequence - 1)
-    scan.next, scan.chain, scan.link = header.first_sequence, header.crc, header.crc
-    scan.position, scan.end, scan.why = DATA_START, DATA_START, ""
-    return True
-
-
-def _check_link(scan: Scan, header: SegmentHeader, path: Path, previous: SegmentFile) -> None:
-    last = header.first_sequence - 1
-    if header.number != previous.number + 1:
-        missing = path.with_name(segment_name(previous.number + 1))
-        scan.position, scan.why = 0, "the segment is missing"
-        scan.gap(missing, 0, last)
-    elif last >= scan.next or previous.header is None:
-        scan.why = scan.why or "the segment ends early"
-        scan.gap(previous.path, previous.size, last)
-    elif last + 1 < scan.next or header.chain != scan.link:
-        reason = "the segment does not continue the one before it"
-        scan.damage(Damage(str(path), 0, SLOT, reason, header.first_sequence))
-
-
-def _check_unborn(scan: Scan, unborn: SegmentFile, previous: SegmentFile | None) -> None:
-    """What a segment that was never used tells of the one before it: all of it was synced."""
-    expected = previous.number + 1 if previous else 1
-    if unborn.number != expected:
-        missing = unborn.path.with_name(segment_name(expected))
-        scan.damage(Damage(str(missing), 0, 0, "the segment is missing", scan.next))
-    elif previous and scan.tail:
-        path = str(previous.path)
-        scan.damage(Damage(path, scan.position, scan.tail, scan.why, scan.next))
-    scan.promised = max(scan.promised, scan.next - 1)
-
-
 def _read_segment(
     scan: Scan,
     segment: SegmentFile,
-    last: bool,
+    previous: SegmentFile | None,
     fs: FileSystem,
     codec: Codec,
     walk: Walk | None,
@@ -320,18 +287,96 @@ def _read_segment(
     seed = salt_seed(segment.header.salt)
     with _opened(fs, segment.path) as fd:
         reader = Reader(fs, fd, limit)
+        _enter_segment(scan, segment, previous, codec, reader, seed)
+        if scan.intact and (segment.header.base or scan.end > DATA_START):
+            scan.resume = segment
         if walk is not None and scan.intact:
             walk(reader, limit, seed, scan)
             scan.link = scan.chain
         _read_frames(scan, segment.path, reader, codec, seed)
     scan.ends.append(scan.end)
     scan.bytes_read += limit
-    if last:
-        scan.tail = max(0, reader.data_end - scan.position)
-        start = scan.gaps[0].offset if scan.gaps else scan.position
-        scan.dropped += max(0, reader.data_end - start)
+    scan.tail = max(0, reader.data_end - scan.position)
+    if not scan.intact:
+        scan.dropped += max(0, reader.data_end - scan.end)
+    elif segment is scan.live[-1]:
+        scan.dropped += scan.tail
+    if segment is scan.live[-1]:
         closed = scan.position > scan.end  # a clean-close mark stands behind the last record
         scan.cut = 0 if closed else max(0, segment.header.capacity - segment.size)
+
+
+def _enter_segment(
+    scan: Scan,
+    segment: SegmentFile,
+    previous: SegmentFile | None,
+    codec: Codec,
+    reader: Reader,
+    seed: int,
+) -> None:
+    """Find where the records of the segment start, and how it follows the one before."""
+    assert segment.header is not None
+    start = DATA_START
+    if segment.header.base:
+        scan.first = scan.next = segment.header.first_sequence
+        scan.chain = scan.link = segment.header.crc
+    else:
+        link = codec.frame_at(reader, DATA_START, seed, 1, MAX_SEQUENCE)
+        chain = decode_link(link) if isinstance(link, Frame) else None
+        sequence = link.sequence if isinstance(link, Frame) and chain is not None else 0
+        _check_place(scan, segment, previous, sequence, chain)
+        if isinstance(link, Frame) and chain is not None:
+            scan.promised = max(scan.promised, link.durable)
+            scan.chain = link.crc if scan.intact else scan.chain
+            scan.next, scan.link = sequence, link.crc
+            start = link.end
+    scan.position, scan.end, scan.why = start, start, ""
+
+
+def _check_place(
+    scan: Scan,
+    segment: SegmentFile,
+    previous: SegmentFile | None,
+    sequence: int,
+    chain: int | None,
+) -> None:
+    """``sequence`` and ``chain`` are what the link says; 0 and None when there is no link, which
+    the frames behind it will judge."""
+    path, last = segment.path, max(0, sequence - 1)
+    if previous is None:
+        scan.first = scan.next = max(1, sequence)
+        scan.damage(Damage(str(path), 0, 0, "the segments before it are missing", 0, last))
+    elif segment.number != previous.number + 1:
+        missing = path.with_name(segment_name(previous.number + 1))
+        first = scan.next if last else 0
+        scan.damage(Damage(str(missing), 0, 0, "the segment is missing", first, last))
+    elif chain is None or previous.header is None:
+        return  # the header that is missing is damage already
+    elif sequence > scan.next:
+        scan.why = scan.why or "the segment ends early"
+        scan.gap(previous.path, previous.size, last)
+        scan.dropped += scan.tail
+    elif sequence < scan.next or chain != scan.link:
+        reason = "the segment does not continue the one before it"
+        scan.damage(Damage(str(path), DATA_START, 0, reason, sequence))
+
+
+def _check_unused(scan: Scan, unused: list[SegmentFile], previous: SegmentFile | None) -> None:
+    """The next segment is made only when the one before it is in use."""
+    expected = previous.number + 1 if previous else 1
+    if unused and unused[0].number != expected:
+        missing = unused[0].path.with_name(segment_name(expected))
+        scan.damage(Damage(str(missing), 0, 0, "the segment is missing", scan.next))
+
+
+def _drop_unread(scan: Scan) -> None:
+    """The log goes on where delivering stopped. Segments behind that place hold nothing that was
+    promised: they go when the log is opened for appending."""
+    if scan.damages or scan.resume is None:
+        return
+    kept = scan.live.index(scan.resume) + 1
+    scan.leftover += scan.live[kept:]
+    del scan.live[kept:], scan.ends[kept:]
 
 
 def _read_frames(scan: Scan, path: Path, reader: Reader, codec: Codec, seed: int) -> None:

@@ -2,13 +2,11 @@
 
 Everything here is rare and shared by both twins; what happens per record is in ``log.py`` and
 ``native.pyx``. Methods raise OSError; the log turns that into LogWriteFailed and poisons itself.
-A helper that creates segments ahead of need, and rotation by time, would attach to
-``SegmentSet.rotate``.
+Rotation by time would attach to ``SegmentSet.rotate``.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,21 +15,27 @@ from pathlib import Path
 
 from bench_cli.errors import LogLocked
 from bench_cli.filesystem import SYSTEM
-from bench_cli.interfaces import Buffer, FileSystem, LogOptions
+from bench_cli.interfaces import FileSystem, LogOptions
+from bench_cli.wal.ahead import LEAST, Ahead
 from bench_cli.wal.codec import CODECS
+from bench_cli.wal.files import Segment, uninterrupted, write_all
 from bench_cli.wal.format import (
     DATA_START,
+    FOOTER,
     FOOTER_ROOM,
+    LINK_ROOM,
     MAX_SEGMENT,
     MIN_SEGMENT,
     SLOT,
     SegmentHeader,
+    encode_link,
+    lag_of,
     salt_seed,
     segment_name,
 )
 from bench_cli.wal.recovery import Scan, Walk, recover
 
-PAGE = 4096
+MAX_UNSYNCED = 64  # full segments that wait for a sync with their files open
 _ZEROS = bytes(1 << 20)
 
 
@@ -42,89 +46,6 @@ def check_options(options: LogOptions) -> None:
         raise ValueError(
             f"segment_size is {options.segment_size}, outside {MIN_SEGMENT}..{MAX_SEGMENT}"
         )
-
-
-def write_all(fs: FileSystem, fd: int, data: Buffer, offset: int) -> int:
-    """Write all of ``data``, whatever the system takes at a time; the number of calls made."""
-    view, calls = memoryview(data), 0
-    while view:
-        try:
-            done = fs.pwrite(fd, view, offset)
-        except InterruptedError:
-            continue
-        if done <= 0:  # would loop for ever
-            raise OSError(errno.EIO, "the write took no bytes")
-        calls += 1
-        view = view[done:]
-        offset += done
-    return calls
-
-
-def uninterrupted(sync: Callable[[], None]) -> None:
-    """A signal is no answer from the device: ask again. Any other error is final."""
-    while True:
-        try:
-            return sync()
-        except InterruptedError:
-            continue
-
-
-class Segment:
-    """One segment file, open for writing with ``pwrite``."""
-
-    def __init__(self, fs: FileSystem, fd: int, path: Path, header: SegmentHeader, slot: int):
-        self.fs = fs
-        self.fd = fd
-        self.path = path
-        self.header = header
-        self.slot = slot  # which of the two header slots counts
-        self.seed = salt_seed(header.salt)
-        self.room = header.capacity - FOOTER_ROOM  # where frames must end
-
-    def write(self, offset: int, data: Buffer) -> int:
-        """The number of write calls made."""
-        return write_all(self.fs, self.fd, data, offset)
-
-    def sync(self, start: int, end: int) -> None:
-        """Returns when the bytes ``start..end`` are on the device."""
-        uninterrupted(lambda: self.fs.sync(self.fd))
-
-    def detach(self) -> None:
-        """Give up everything but the descriptor."""
-
-    def close(self) -> None:
-        self.detach()
-        self.fs.close(self.fd)
-
-
-class MappedSegment(Segment):
-    """One segment file, mapped whole and written by stores."""
-
-    def __init__(self, fs: FileSystem, fd: int, path: Path, header: SegmentHeader, slot: int):
-        super().__init__(fs, fd, path, header, slot)
-        self._mapping = fs.map(fd, header.capacity)
-        self._mapped = True
-        self.buffer = self._mapping.buffer
-        self.stored = self._mapping.stored
-        self.populate()
-
-    def populate(self) -> None:
-        """Fault in every page, so that an append does not have to."""
-        pages = self.buffer[::PAGE]
-        pages[:] = bytes(pages)
-
-    def write(self, offset: int, data: Buffer) -> int:
-        self.buffer[offset : offset + len(data)] = data
-        self.stored(offset, len(data))
-        return 0
-
-    def sync(self, start: int, end: int) -> None:
-        uninterrupted(lambda: self._mapping.sync(start, end - start))
-
-    def detach(self) -> None:
-        if self._mapped:
-            self._mapped = False
-            self._mapping.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +78,15 @@ class SegmentSet:
         self._segment_type = segment_type
         self._salts = salts
         self._retired: list[Retired] = []
+        self._unsynced: list[Segment] = []  # the retired ones that no sync has covered
+        self._ahead: Ahead | None = None
         self._lock_fd: int | None = None
         self._open = False
 
     @property
     def largest(self) -> int:
         """Bytes of the largest frame that fits a new segment."""
-        return self._options.segment_size - DATA_START - FOOTER_ROOM
+        return self._options.segment_size - DATA_START - LINK_ROOM - FOOTER_ROOM
 
     # --- opening -----------------------------------------------------------------------------
 
@@ -197,15 +120,16 @@ class SegmentSet:
         self._lock_fd = fd
 
     def _resume(self, scan: Scan) -> None:
-        for file in scan.leftover:
+        for file in reversed(scan.leftover):  # a crash must not leave one behind a missing one
             self.fs.unlink(file.path)
+            self.fs.sync_directory(self.directory)
         for file, end in zip(scan.live[:-1], scan.ends[:-1], strict=True):
-            self._retired.append(Retired(file.path, end, self._allocated(file.path)))
+            self._retired.append(Retired(file.path, end, self._synced(file.path)))
         if scan.live:
             self._reopen(scan)
         else:
             self.fs.sync_directory(self.directory.parent)
-            self._install(self._create(1, scan.next_sequence, 0, base=True))
+            self._install(self._create(1, scan.next_sequence))
         scan.chain = scan.chain if scan.live else self.current.header.crc
 
     def _reopen(self, scan: Scan) -> None:
@@ -225,17 +149,18 @@ class SegmentSet:
             raise
 
     def _install(self, segment: Segment) -> None:
+        segment.populate()
         self.current = segment
         self._open = True
 
-    def _create(self, number: int, first_sequence: int, chain: int, base: bool) -> Segment:
-        """Create, preallocate, header, sync, sync of the folder, and only then use."""
-        capacity = self._options.segment_size
-        header, slots = self._header(number, first_sequence, capacity, chain, base)
+    def _create(self, number: int, first_sequence: int = 0) -> Segment:
+        """Create, preallocate, header, sync, sync of the folder, and only then use. A base, if it
+        is given its first sequence number."""
+        header, slots = self._header(number, self._options.segment_size, first_sequence)
         path = self.directory / segment_name(number)
         fd = self.fs.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
-            self.fs.preallocate(fd, capacity)
+            self.fs.preallocate(fd, header.capacity)
             write_all(self.fs, fd, slots + self.codec.blank_slot, 0)
             uninterrupted(lambda: self.fs.sync(fd))
             self.fs.sync_directory(self.directory)
@@ -247,23 +172,71 @@ class SegmentSet:
             raise
 
     def _header(
-        self, number: int, first_sequence: int, capacity: int, chain: int, base: bool
+        self, number: int, capacity: int, first_sequence: int
     ) -> tuple[SegmentHeader, bytes]:
-        header = SegmentHeader(number, self._salts(), first_sequence, capacity, chain, base)
+        header = SegmentHeader(number, self._salts(), first_sequence, capacity)
         slot, crc = self.codec.header(header)
         return replace(header, crc=crc), slot
 
     # --- while open --------------------------------------------------------------------------
 
-    def rotate(self, first_sequence: int, end: int, chain: int) -> None:
-        """Go on in a new segment. The caller has synced the current one: that a segment has a
-        successor is a promise that all of it is durable."""
-        new = self._create(self.current.header.number + 1, first_sequence, chain, base=False)
+    def prepare(self) -> None:
+        """Make the next segment on a thread, if that is worth one and none is made yet."""
+        if self.prepares and (self._ahead is None or self._ahead.taken):
+            self._ahead = self._make_ahead(None)
+
+    @property
+    def prepares(self) -> bool:
+        """An injected file system sees everything in order, on one thread."""
+        return self.fs is SYSTEM and self._options.segment_size >= LEAST and self.current.ahead
+
+    def rotate(self, sequence: int, durable: int, end: int, chain: int) -> tuple[int, int]:
+        """Go on in a new segment; (where its first record goes, the chain value). Nothing is
+        synced: the link at its start says up to where the log is known to be durable, and the
+        next sync covers this segment too."""
+        if self._ahead is not None and not self._ahead.taken:
+            new = self._ahead.take()
+        else:
+            new = self._create(self.current.header.number + 1)
+            new.populate()
         allocated = self.fs.allocated(self.current.fd)
         self._retired.append(Retired(self.current.path, end, allocated))
         old, self.current = self.current, new
         self.rotations += 1
-        old.close()
+        self._unsynced.append(old)
+        if len(self._unsynced) > MAX_UNSYNCED:
+            self._sync_oldest()
+        lag = lag_of(sequence, durable)
+        link, crc = self.codec.frame(new.seed, sequence, lag, FOOTER, encode_link(chain))
+        new.write(DATA_START, link)
+        self._let_go(old)
+        return DATA_START + len(link), crc
+
+    def _let_go(self, full: Segment) -> None:
+        """Unmap a full segment. Unmapping takes long, so it is left to the thread if there is
+        one; which then goes on to the next segment, as a log that rotated will do so again."""
+        if self.prepares:
+            self._ahead = self._make_ahead(full)
+        else:
+            full.detach()
+
+    def _make_ahead(self, full: Segment | None) -> Ahead:
+        number = self.current.header.number + 1
+        return Ahead(lambda: self._create(number), self._ahead, full)
+
+    def sync_retired(self) -> None:
+        """Make durable what was written before the current segment."""
+        while self._unsynced:
+            self._sync_oldest()
+
+    def _sync_oldest(self) -> None:
+        self._unsynced[0].sync_file()
+        self._unsynced.pop(0).close()
+
+    def _forget_ahead(self) -> None:
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            ahead.forget()
 
     def reset(self, first_sequence: int, end: int) -> None:
         """Forget all records, keep the current file. The order is what makes it safe:
@@ -275,9 +248,10 @@ class SegmentSet:
         4. zero the old frames. Their salt is gone, so this is only to tell a clean end from a
            torn one later; it keeps the pages mapped and cached.
         """
+        self._forget_ahead()  # it has the number that the current segment will get
         segment = self.current
         header, slot = self._header(
-            segment.header.number + 1, first_sequence, segment.header.capacity, 0, base=True
+            segment.header.number + 1, segment.header.capacity, first_sequence
         )
         unused = 1 - segment.slot
         segment.write(unused * SLOT, slot)
@@ -287,6 +261,7 @@ class SegmentSet:
         self.fs.sync_directory(self.directory)
         segment.path, segment.header, segment.slot = path, header, unused
         segment.seed = salt_seed(header.salt)
+        self._close_unsynced()
         while self._retired:
             self.fs.unlink(self._retired[-1].path)
             self._retired.pop()
@@ -301,9 +276,12 @@ class SegmentSet:
             allocated += self.fs.allocated(self.current.fd)
         return len(self._retired) + 1, logical, allocated
 
-    def _allocated(self, path: Path) -> int:
+    def _synced(self, path: Path) -> int:
+        """Sync a full segment that a process left, perhaps before it was durable; its allocated
+        bytes."""
         fd = self.fs.open(path, os.O_RDONLY | os.O_NOFOLLOW)
         try:
+            uninterrupted(lambda: self.fs.sync(fd))
             return self.fs.allocated(fd)
         finally:
             self.fs.close(fd)
@@ -312,15 +290,22 @@ class SegmentSet:
 
     def finish(self, end: int) -> None:
         """Give the unused rest of the current segment back and sync."""
+        self._forget_ahead()
         self.current.detach()
         self.fs.truncate(self.current.fd, end)
         uninterrupted(lambda: self.fs.sync(self.current.fd))
 
     def release(self) -> None:
         """Close everything and release the lock."""
+        self._forget_ahead()
+        self._close_unsynced()
         if self._open:
             self._open = False
             self.current.close()
         if self._lock_fd is not None:
             fd, self._lock_fd = self._lock_fd, None
             self.fs.close(fd)
+
+    def _close_unsynced(self) -> None:
+        while self._unsynced:
+            self._unsynced.pop().close()

@@ -14,8 +14,9 @@ Escaped are backslash, control characters and bytes that are not UTF-8; everythi
 it is. So a line never holds a newline, a tab or a zero byte of its own, and the zeros of a
 preallocated file end the search for a newline.
 
-The clean-close mark is a line of kind ``end`` after an empty line: should the newline before it be
-damaged, the line above is seen to be damaged, and the mark still stands.
+The clean-close mark is a line of kind ``mark`` after an empty line: should the newline before it be
+damaged, the line above is seen to be damaged, and the mark still stands. A link (see format.py) is
+a ``mark`` with a payload.
 
 A header slot is a line too, filled up with spaces to 512 bytes.
 """
@@ -40,7 +41,7 @@ from bench_cli.wal.format import (
     crc32c,
 )
 
-WORDS = {int(kind): kind.name.lower() for kind in RecordKind} | {FOOTER: "end"}
+WORDS = {int(kind): kind.name.lower() for kind in RecordKind} | {FOOTER: "mark"}
 KINDS = {word: kind for kind, word in WORDS.items()}
 BLANK_SLOT = b" " * (SLOT - 1) + b"\n"
 
@@ -49,7 +50,7 @@ _LINE = re.compile(
 )
 _HEADER = re.compile(
     rb"BENCHWAL (\d{1,5}) text (\d{1,19}) ([0-9a-f]{16}) (\d{1,19}) (\d{1,19}) "
-    rb"([0-9a-f]{8}) (\d) ([0-9a-f]{8}) *\n"
+    rb"(\d) ([0-9a-f]{8}) *\n"
 )
 # What must be escaped, and the ASCII behind it: one long match costs less than many short ones.
 _ESCAPED = re.compile("[\x00-\x1f\x7f-\x9f\\\\\udc80-\udcff][\x00-\x9f\udc80-\udcff]*")
@@ -134,7 +135,7 @@ def encode_header(header: SegmentHeader) -> tuple[bytes, int]:
     """(a slot of 512 bytes, its checksum)."""
     body = (
         f"BENCHWAL {VERSION} text {header.number} {header.salt:016x} {header.first_sequence}"
-        f" {header.capacity} {header.chain:08x} {BASE if header.base else 0} "
+        f" {header.capacity} {BASE if header.base else 0} "
     ).encode()
     crc = crc32c(body)
     return (body + b"%08x" % crc).ljust(SLOT - 1) + b"\n", crc
@@ -145,12 +146,10 @@ def decode_header(slot: bytes) -> SegmentHeader | None:
     match = _HEADER.fullmatch(slot)
     if match is None or int(match[1]) != VERSION:
         return None
-    crc = int(match[8], 16)
+    crc = int(match[7], 16)
     number, first_sequence, capacity = int(match[2]), int(match[4]), int(match[5])
     known = MIN_SEGMENT <= capacity <= MAX_SEGMENT
-    if not known or crc32c(slot[: match.start(8)]) != crc:
+    known = known and bool(int(match[6]) & BASE) == (first_sequence > 0)
+    if not known or crc32c(slot[: match.start(7)]) != crc:
         return None
-    salt, chain = int(match[3], 16), int(match[6], 16)
-    return SegmentHeader(
-        number, salt, first_sequence, capacity, chain, bool(int(match[7]) & BASE), crc
-    )
+    return SegmentHeader(number, int(match[3], 16), first_sequence, capacity, crc)

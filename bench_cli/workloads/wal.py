@@ -165,7 +165,8 @@ class ColdAppendBody(AppendBody):
         super().__init__(setting)
         volume = BATCH_VOLUME[setting.core or "python"]
         record = int(setting.params["record"])
-        self.options = log_options(setting.params, segment=max(volume, 2 * record) + 2 * MIB)
+        # room to spare: a nearly full segment has the next one made, on a thread
+        self.options = log_options(setting.params, segment=max(volume, 2 * record) + 4 * MIB)
 
     def prepare(self) -> None:
         self.log.close()
@@ -360,7 +361,7 @@ def _log_needs(params: Mapping[str, Any]) -> Needs:
     record = int(params.get("record", 0)) + int(params.get("after", 0))
     volume = int(params.get("total", 0)) + int(params.get("entries", 0)) * (record + 96)
     segment = int(params.get("segment", 64 * MIB))
-    return Needs(memory=96 * MIB + 4 * record, disk=2 * segment + 2 * volume + 8 * record)
+    return Needs(memory=96 * MIB + 4 * record, disk=3 * segment + 2 * volume + 8 * record)
 
 
 _FORMAT = choice("format", "binary", "how records are written", "binary", "text")

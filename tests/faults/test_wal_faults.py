@@ -99,6 +99,47 @@ def test_fault_17_the_watermark_moves_only_when_a_sync_succeeds(
     assert files.count("sync") == before  # a second fdatasync would report success
 
 
+def test_fault_17_a_sync_covers_the_segments_before(
+    backend: LogBackend, home: Path, files: FaultyFiles
+) -> None:
+    log = backend.open(home, small(file_system=files))
+    while log.stats().rotations < 3:
+        log.append(b"payload")
+    files.notes.clear()
+    log.sync()
+    assert files.count("sync") == 4  # three full segments, then the current one
+    log.sync()
+    assert files.count("sync") == 5
+    log.close()
+
+
+@pytest.mark.parametrize("which", range(4))
+def test_fault_17_a_failed_sync_of_a_full_segment_promises_nothing(
+    backend: LogBackend, home: Path, files: FaultyFiles, which: int
+) -> None:
+    log = backend.open(home, small(file_system=files))
+    while log.stats().rotations < 3:
+        log.append(b"payload")
+    files.fail("sync", errno.EIO, skip=which)
+    with pytest.raises(LogWriteFailed):
+        log.sync()
+    assert log.stats().durable_sequence == 0
+    assert poisoned(log)
+
+
+def test_fault_17_opening_syncs_every_segment_a_killed_process_left(
+    backend: LogBackend, home: Path, files: FaultyFiles
+) -> None:
+    log = backend.open(home, small())
+    while log.stats().rotations < 3:
+        log.append(b"payload")
+    killed = crashed(home)
+    log.close()
+    log = backend.open(killed, small(file_system=files))
+    assert files.count("sync") == 4
+    log.close()
+
+
 def test_fault_17_close_reports_a_failed_sync_and_releases_everything(
     backend: LogBackend, home: Path, files: FaultyFiles
 ) -> None:
@@ -138,9 +179,9 @@ def test_fault_18_a_full_disk_is_an_error_when_a_log_grows(
         fill(log, 1000)
     assert failed.value.errno == errno.ENOSPC
     last = log.stats().last_sequence
-    assert log.stats().durable_sequence == last
     assert poisoned(log)
     log = backend.open(home, small(file_system=files))
+    assert log.stats().durable_sequence == last
     assert log.append(b"goes on") == last + 1
     log.close()
 

@@ -13,6 +13,7 @@ import pytest
 from bench_cli.errors import LogCorrupt
 from bench_cli.interfaces import LogBackend, LogOptions
 from bench_cli.wal import format as fmt
+from bench_cli.wal.codec import CODECS
 from tests.contract.log_backends import (
     FORMATS,
     STORED,
@@ -169,10 +170,15 @@ def test_damage_anywhere_in_a_closed_log_is_reported(
 # --- several segments ------------------------------------------------------------------------
 
 
-def write_many(backend: LogBackend, home: Path, options: LogOptions) -> list[Path]:
+def write_many(
+    backend: LogBackend, home: Path, options: LogOptions, synced: bool = True
+) -> list[Path]:
+    """300 records; with ``synced``, all but the last few are promised."""
     log = backend.open(home, options)
-    for index in range(200):
+    for index in range(300):
         log.append(b"record %d" % index)
+        if synced and index % 10 == 0:
+            log.sync()
     killed = crashed(home)
     log.close()
     segments = sorted(killed.iterdir())
@@ -204,6 +210,73 @@ def test_a_segment_that_ends_early_is_damage(
     assert found.tail == "corrupt"
     assert found.damages[0].path == str(segments[0])
     assert found.damages[0].lost_first == len(records) + 1
+
+
+def test_a_segment_that_was_never_promised_may_end_early(
+    backend: LogBackend, options: LogOptions, home: Path
+) -> None:
+    """A rotation syncs nothing: after a crash, later pages may be there and earlier ones not."""
+    segments = write_many(backend, home, options, synced=False)
+    segments[0].write_bytes(segments[0].read_bytes()[:2000])
+    found, records = read(backend, segments[0].parent, options)
+    assert (found.tail, found.damages) == ("torn", ())
+    assert found.discarded_records > 100
+    log = backend.open(segments[0].parent, options)
+    assert [path.name for path in segments[0].parent.iterdir()] == ["00000001.wal"]
+    assert log.append(b"goes on") == len(records) + 1
+    for index in range(200):
+        log.append(b"more %d" % index)
+    log.close()
+    again, more = read(backend, segments[0].parent, options)
+    assert more[: len(records) + 1] == [*records, (len(records) + 1, 1, b"goes on")]
+    assert (again.tail, again.records) == ("clean", len(records) + 201)
+
+
+def test_a_link_that_was_never_promised_may_be_missing(
+    backend: LogBackend, options: LogOptions, home: Path
+) -> None:
+    segments = write_many(backend, home, options, synced=False)
+    whole = bytearray(segments[1].read_bytes())
+    whole[fmt.DATA_START : fmt.DATA_START + 20] = bytes(20)
+    segments[1].write_bytes(whole)
+    found, records = read(backend, segments[0].parent, options)
+    assert (found.tail, found.damages) == ("torn", ())
+    assert found.discarded_records > 20
+    log = backend.open(segments[0].parent, options)
+    assert log.append(b"goes on") == len(records) + 1
+    log.close()
+    assert read(backend, segments[0].parent, options)[0].tail == "clean"
+
+
+def test_a_link_that_was_promised_and_is_missing_is_damage(
+    backend: LogBackend, options: LogOptions, home: Path
+) -> None:
+    segments = write_many(backend, home, options)
+    whole = bytearray(segments[1].read_bytes())
+    whole[fmt.DATA_START : fmt.DATA_START + 20] = bytes(20)
+    segments[1].write_bytes(whole)
+    found, _ = read(backend, segments[0].parent, options)
+    assert found.tail == "corrupt"
+    assert found.damages[0].path == str(segments[1])
+
+
+def test_a_next_segment_that_was_never_used_is_ignored(
+    backend: LogBackend, options: LogOptions, home: Path
+) -> None:
+    segments = write_many(backend, home, options)
+    found, records = read(backend, segments[0].parent, options)
+    unused = segments[-1].with_name(fmt.segment_name(len(segments) + 1))
+    header = fmt.SegmentHeader(len(segments) + 1, 7, 0, 4096)
+    slot, _ = CODECS[options.format].header(header)
+    for content in (slot + bytes(3000), slot[:300], bytes(4096)):
+        unused.write_bytes(content)
+        again, same = read(backend, unused.parent, options)
+        assert (again.tail == "clean") is (again.dropped_bytes == 0)
+        assert (again.damages, again.records, same) == ((), found.records, records)
+    log = backend.open(unused.parent, options)
+    assert not unused.exists()
+    assert log.append(b"goes on") == len(records) + 1
+    log.close()
 
 
 def test_a_segment_of_another_history_is_damage(

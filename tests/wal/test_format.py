@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from bench_cli.wal import format as fmt
 from bench_cli.wal import text
+from bench_cli.wal.codec import BinaryCodec, TextCodec
 
 SALT = 0x0123456789ABCDEF
 SEED = fmt.salt_seed(SALT)
-HEADER = fmt.SegmentHeader(7, SALT, 42, 1 << 20, 0xCAFEF00D, True)
+HEADER = fmt.SegmentHeader(7, SALT, 42, 1 << 20)
 
 
 @pytest.fixture
@@ -68,9 +69,9 @@ def test_a_header_on_disk_looks_like_this() -> None:
     slot, crc = fmt.encode_header(HEADER)
     assert len(slot) == 512
     assert slot[:16].hex() == b"BENCHWAL".hex() + "0100fffe01000000"
-    assert slot[52:56] == crc.to_bytes(4, "little")
+    assert slot[48:52] == crc.to_bytes(4, "little")
     decoded = fmt.decode_header(slot)
-    assert decoded == fmt.SegmentHeader(7, SALT, 42, 1 << 20, 0xCAFEF00D, True, crc)
+    assert decoded == fmt.SegmentHeader(7, SALT, 42, 1 << 20, crc)
 
 
 def test_a_line_on_disk_looks_like_this() -> None:
@@ -85,7 +86,7 @@ def test_no_flipped_bit_of_a_header_goes_unnoticed(format: str) -> None:
     encode = fmt.encode_header if format == "binary" else text.encode_header
     decode = fmt.decode_header if format == "binary" else text.decode_header
     slot, _ = encode(HEADER)
-    used = 56 if format == "binary" else 512
+    used = 52 if format == "binary" else 512
     for bit in range(used * 8):
         damaged = bytearray(slot)
         damaged[bit // 8] ^= 1 << bit % 8
@@ -95,11 +96,31 @@ def test_no_flipped_bit_of_a_header_goes_unnoticed(format: str) -> None:
 def test_a_header_of_another_version_or_byte_order_is_not_read() -> None:
     slot, _ = fmt.encode_header(HEADER)
     for at, value in ((8, b"\x02\0"), (10, b"\xfe\xff")):
-        body = bytearray(slot[:52])
+        body = bytearray(slot[:48])
         body[at : at + 2] = value
         assert (
             fmt.decode_header(bytes(body) + fmt.crc32c(bytes(body)).to_bytes(4, "little")) is None
         )
+
+
+@pytest.mark.parametrize("codec", [BinaryCodec(), TextCodec()], ids=["binary", "text"])
+def test_a_link_on_disk_looks_like_this(codec: Any) -> None:
+    link, crc = codec.frame(SEED, 43, 2, fmt.FOOTER, fmt.encode_link(0xCAFE))
+    assert b"0000cafe" in link
+    assert len(link) <= fmt.LINK_ROOM
+    payload = memoryview(b"0000cafe")
+    frame = fmt.Frame(0, len(link), 43, 1, 2, fmt.FOOTER, [payload], crc)
+    assert (fmt.decode_link(frame), frame.durable) == (0xCAFE, 40)
+    longest, _ = codec.frame(SEED, (1 << 63) - 1, (1 << 32) - 2, fmt.FOOTER, b"ffffffff")
+    assert len(longest) <= fmt.LINK_ROOM
+
+
+@pytest.mark.parametrize("payload", [b"", b"0000caf", b"0000CAFE", b"0000cafe0"])
+def test_what_is_no_chain_value_makes_no_link(payload: bytes) -> None:
+    frame = fmt.Frame(0, 40, 43, 1, 2, fmt.FOOTER, [memoryview(payload)], 0)
+    assert fmt.decode_link(frame) is None
+    record = fmt.Frame(0, 40, 43, 1, 2, 1, [memoryview(b"0000cafe")], 0)
+    assert fmt.decode_link(record) is None
 
 
 def test_the_lag_saturates_and_then_promises_nothing() -> None:

@@ -21,7 +21,7 @@ SALT = 5
 OPTIONS = LogOptions("text", 1 << 20)
 
 NUMBER = st.sampled_from([b"1", b"01", b"2", b"-", b"", b"4294967295", b"4294967296", b"9" * 19])
-WORD = st.sampled_from([b"data", b"draw", b"end", b"1", b"0", b"255", b"254", b"dat", b"data1"])
+WORD = st.sampled_from([b"data", b"draw", b"mark", b"1", b"0", b"255", b"254", b"dat", b"data1"])
 TIMES = st.sampled_from([b"", b"", b"*1", b"*2", b"*0", b"*65535", b"*70000", b"*", b"*02"])
 PIECES = (b"plain", b" ", b"41", b"n", b"x41", b"\t", b"\xff", "ü".encode(), b"\\", b"\\\\")
 ESCAPES = (b"\\n", b"\\t", b"\\x", b"\\x41", b"\\x4", b"\\xFF", b"\\x4G", b"\\q", b"\\x5c")
@@ -30,7 +30,7 @@ BODY = st.lists(st.sampled_from(PIECES + ESCAPES), max_size=8).map(b"".join)
 
 def written(bodies: list[bytes], directory: Path) -> None:
     """A segment of lines with these bodies, each with its checksum."""
-    header, _ = text.encode_header(fmt.SegmentHeader(1, SALT, 1, OPTIONS.segment_size, 0, True))
+    header, _ = text.encode_header(fmt.SegmentHeader(1, SALT, 1, OPTIONS.segment_size))
     seed = fmt.salt_seed(SALT)
     lines = [b"%08x %b\n" % (fmt.crc32c(body, seed), body) for body in bodies]
     (directory / "00000001.wal").write_bytes(header + text.BLANK_SLOT + b"".join(lines))
