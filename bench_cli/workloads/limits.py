@@ -55,7 +55,7 @@ class _Limits:
     def source(self, length: int) -> Memory:
         """A hot, page-aligned buffer to copy from."""
         memory = self.native.Memory(length)
-        memory.touch()
+        memory.touch(7)
         return memory
 
 
@@ -85,12 +85,16 @@ class CopyBody(PlainBody):
         length, ring = int(setting.params["size"]), int(setting.params["ring"])
         self._ring = limits.memory(ring, huge=True)
         self._ring.touch()
-        copier = limits.native.Copier(self._ring, limits.source(length))
-        self._copy = copier.copy_out if setting.params["way"] == "out" else copier.copy_in
+        self._copier = limits.native.Copier(self._ring, limits.source(length))
+        out = setting.params["way"] == "out"
+        self._copy = self._copier.copy_out if out else self._copier.copy_in
         self.info = BodyInfo(max(8, COPY_VOLUME // length), payload=length)
 
     def run(self) -> None:
         self._copy(self.info.ops)
+
+    def verify(self) -> None:
+        expect("the piece copied last is equal", self._copier.last_is_equal(), True)
 
     def close(self) -> None:
         self._ring.close()
@@ -114,6 +118,10 @@ class FirstTouchBody(PlainBody):
     def run(self) -> None:
         assert self._fresh is not None  # prepare() made it
         self._fresh.fill(self._source)
+
+    def verify(self) -> None:
+        assert self._fresh is not None  # prepare() made it
+        expect("the last page is filled", self._fresh.ends_with(self._source), True)
 
     def close(self) -> None:
         if self._fresh is not None:
@@ -213,6 +221,10 @@ class FirstTouchFileBody(FileBody):
         assert self._map is not None  # prepare() made it
         self.native.fill_mapping(self._map, self._source)
 
+    def verify(self) -> None:
+        assert self._map is not None  # prepare() made it
+        expect("the last page is filled", self._map[-1], 7)
+
     def _unmap(self) -> None:
         if self._map is not None:
             self._map.close()
@@ -235,6 +247,11 @@ class ChecksumBody(PlainBody):
 
     def run(self) -> None:
         self._native.checksum(self._buffer, self.info.ops, self._one_stream)
+
+    def verify(self) -> None:
+        """One stream and three must agree, each with the other's way as witness."""
+        one, three = (self._native.checksum(self._buffer, 1, way) for way in (True, False))
+        expect("checksum of the buffer", one, three)
 
     def close(self) -> None:
         self._buffer.close()

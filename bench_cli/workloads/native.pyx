@@ -4,7 +4,7 @@
 import os
 
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcmp, memset
 
 
 cdef extern from "limit_loops.h" nogil:
@@ -55,15 +55,19 @@ cdef class Memory:
         # advice only: a kernel without huge pages gives small ones
         madvise(got, length, MADV_HUGEPAGE if huge else MADV_NOHUGEPAGE)
 
-    def touch(self):
+    def touch(self, unsigned char value=1):
         """Fault every page in."""
         with nogil:
-            memset(self.base, 1, self.length)
+            memset(self.base, value, self.length)
 
     def fill(self, Memory source):
         """Copy ``source`` over this memory again and again, once from front to back."""
         with nogil:
             limit_fill(self.base, self.length, source.base, source.length)
+
+    def ends_with(self, Memory source):
+        """Are the last bytes of this memory those of ``source``?"""
+        return memcmp(self.base + self.length - source.length, source.base, source.length) == 0
 
     def close(self):
         if self.base != NULL:
@@ -92,6 +96,11 @@ cdef class Copier:
         with nogil:
             limit_memcpy(self.ring.base, self.ring.length, self.buffer.base, self.buffer.length,
                          count, &self.position)
+
+    def last_is_equal(self):
+        """Is the place of the ring that was copied last equal to the buffer?"""
+        return memcmp(self.ring.base + self.position - self.buffer.length, self.buffer.base,
+                      self.buffer.length) == 0
 
     def copy_out(self, uint64_t count):
         with nogil:
