@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from bench_cli.cli.options import comparison_format, everything, fail_on, limit, seconds
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bench_cli.catalogue import Catalogue
     from bench_cli.cells import Cell
     from bench_cli.results import RunResult
+    from bench_cli.run_store import Journal, RunStore
     from bench_cli.runner.ab import AbSettings, Match
     from bench_cli.runner.subjects import Spec, Subject
     from bench_cli.scenario import Overrides, Scenario
@@ -27,7 +29,8 @@ QUICK_PAIRS, PAIRS, RIGOROUS_PAIRS = 4, 12, 24
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What one session was asked to do. ``overrides`` hold for both sides."""
+    """What one session was asked to do. ``overrides`` hold for both sides. ``resumed``: the
+    journal it goes on from."""
 
     base: Spec
     head: Spec
@@ -39,6 +42,7 @@ class Order:
     seed: int
     output: Path | None
     form: str
+    resumed: Journal | None = None
 
     @property
     def keys(self) -> frozenset[str]:
@@ -47,7 +51,7 @@ class Order:
 
 @click.command("ab")
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
-@click.option("--base", required=True, metavar="S", help="What head is compared with.")
+@click.option("--base", metavar="S", help="What head is compared with.")
 @click.option("--head", default="here", show_default=True, metavar="S", help="What is judged.")
 @click.option(
     "-k",
@@ -70,6 +74,11 @@ class Order:
     help="Start no further pair after this time; spend what is left on undecided cells.",
 )
 @limit
+@click.option(
+    "--resume",
+    metavar="FILE",
+    help="Finish an interrupted session: its journal, its result, or latest.",
+)
 @click.option("--allow-code", is_flag=True, help="Allow backends given as module:Class.")
 @click.option(
     "-o",
@@ -90,7 +99,7 @@ class Order:
 @comparison_format
 def command(
     scenarios: tuple[str, ...],
-    base: str,
+    base: str | None,
     head: str,
     select: tuple[str, ...],
     params: tuple[str, ...],
@@ -99,6 +108,7 @@ def command(
     rigorous: bool,
     budget_s: float | None,
     limit: float | None,
+    resume: str | None,
     allow_code: bool,
     output: Path | None,
     seed: int,
@@ -120,12 +130,18 @@ def command(
 
     Exits 10 on a regression, 11 on an undecided cell (with --fail-on undecided), 12 if nothing
     could be compared, 13 if a row is missing on one side, 14 if head missed a requirement, 20 if
-    a row failed on head, 130 if interrupted (finished pairs are judged and saved), 2 if a side
-    cannot be built or run.
+    a row failed on head, 130 if interrupted (finished pairs are judged and saved, and --resume
+    finishes the session), 2 if a side cannot be built or run.
     """
     from bench_cli.runner.subjects import read_spec
     from bench_cli.scenario import Overrides
 
+    tell_undecided = fail_on == "undecided"
+    if resume is not None:
+        order = _resumed(resume, allow_code, form)
+        return run(order, everything=everything, fail_on_undecided=tell_undecided)
+    if base is None:
+        raise click.UsageError("--base says what head is compared with; it is missing")
     if quick and rigorous:
         raise click.UsageError("--quick and --rigorous exclude each other")
     order = Order(
@@ -134,13 +150,33 @@ def command(
         QUICK_PAIRS if quick else RIGOROUS_PAIRS if rigorous else PAIRS,
         limit, budget_s, seed, output, form,
     )  # fmt: skip
-    return run(order, everything=everything, fail_on_undecided=fail_on == "undecided")
+    return run(order, everything=everything, fail_on_undecided=tell_undecided)
+
+
+_WITH_RESUME = ("resume", "allow_code", "form", "everything", "fail_on")
+
+
+def _resumed(name: str, allow_code: bool, form: str) -> Order:
+    """The journal says what to run; nothing else may."""
+    from bench_cli import places, run_store
+    from bench_cli.cli.ab_resume import order_of
+
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name not in _WITH_RESUME and source is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"--resume runs what its journal says; leave {parameter.opts[0]} away", context
+            )
+    journal = run_store.read_journal(run_store.find(name, places.results_dir()))
+    return order_of(journal, allow_code=allow_code, form=form)
 
 
 def run(order: Order, *, everything: bool, fail_on_undecided: bool) -> int:
     """Nothing runs before the scenarios, both sides and the places to write are known good."""
     from bench_cli import catalogue as catalogues
     from bench_cli import environment, results
+    from bench_cli.cli.ab_resume import open_store
     from bench_cli.cli.comparing import tell
     from bench_cli.cli.noise import floors_of, floors_on
     from bench_cli.report import console
@@ -154,9 +190,15 @@ def run(order: Order, *, everything: bool, fail_on_undecided: bool) -> int:
     environments = environments_of(order, catalogue, subjects)
     floors_on(environments[1])  # a damaged file is told before anything runs
     matches = _runnable(matches, subjects, catalogue)
-    base, head = execute(order, catalogue, scenarios, matches, subjects, environments)
-    for path, result in zip(paths, (base, head), strict=True):
-        results.write(path, result)  # head last: it is the "latest" of the two
+    store = open_store(order, scenarios, matches, environments, paths[1])
+    done = False
+    try:
+        base, head = execute(order, catalogue, scenarios, matches, subjects, environments, store)
+        for path, result in zip(paths, (base, head), strict=True):
+            results.write(path, result)  # head last: it is the "latest" of the two
+        done = not head.interrupted
+    finally:
+        store.close(keep=not done)
     differences = environment.differences(base.environment, head.environment)
     found = compare(base, head, differences, floors=floors_of(head))
     found.fail_on_undecided = fail_on_undecided
@@ -164,6 +206,9 @@ def run(order: Order, *, everything: bool, fail_on_undecided: bool) -> int:
     tell(found, (base, head), names, order.form, everything=everything)
     if order.form == "table":
         console.say([f"Results: {names[0]}, {names[1]}"], Tone.DIM)
+    if head.interrupted:
+        again = f"`bench ab --resume {shlex.quote(str(store.path))}` finishes the session."
+        console.say([again], stream=sys.stderr)
     return found.exit_code
 
 
@@ -288,6 +333,7 @@ def execute(
     matches: Sequence[Match],
     subjects: tuple[Subject, Subject],
     environments: tuple[dict[str, Any], dict[str, Any]],
+    store: RunStore | None = None,
     *,
     confirms: bool = True,
 ) -> tuple[RunResult, RunResult]:
@@ -306,6 +352,7 @@ def execute(
         settings=_settings(order, gates=confirms and not order.overrides.quick),
         environments=environments,
         reporters=lambda: console.progress(quiet=order.form == "json"),
+        **_journalled(order, store),
     )
     for result in (base, head):
         result.scenario_files = scenario_files(scenarios)
@@ -314,6 +361,12 @@ def execute(
     wanted = [requirement for one in scenarios for requirement in one.requirements]
     head.requirements = requirements.judge(wanted, head.results)
     return base, head
+
+
+def _journalled(order: Order, store: RunStore | None) -> dict[str, Any]:
+    """What goes to the journal, and what comes from it."""
+    finished = order.resumed.entries if order.resumed else ()
+    return {"finished": finished, **({"journal": store.append} if store else {})}
 
 
 def _settings(order: Order, *, gates: bool) -> AbSettings:

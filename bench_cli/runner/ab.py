@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,9 +22,11 @@ from bench_cli.errors import UsageError
 from bench_cli.interfaces import Reporter
 from bench_cli.metrics import METRICS
 from bench_cli.results import NOT_REACHED, SIDES, AbCell, AbSession, Row, RunResult
+from bench_cli.run_store import Entry, ResumeRefused
 from bench_cli.runner.assemble import Outcome, empty_row, limit_rows, ns_per_op, row_of
 from bench_cli.runner.plan import turn_estimate_s
 from bench_cli.runner.processes import Scratch, failure
+from bench_cli.runner.restore import check_entry
 from bench_cli.runner.run import Runner, RunSettings, _durability, _scratch
 from bench_cli.runner.worker import Job
 from bench_cli.stats.stages import Due, balanced_order, stages
@@ -88,6 +91,10 @@ def without(cell_id: str, keys: frozenset[str]) -> str:
     return Reference(found.workload, tuple(v for v in found.values if v[0] not in keys)).id
 
 
+def _forget(entry: Entry) -> None:
+    """No journal."""
+
+
 @dataclass(frozen=True, slots=True)
 class AbSettings:
     """``pairs`` screened per cell. ``gates``: suspects are confirmed. ``budget_s``: no further
@@ -113,11 +120,22 @@ def execute(
     settings: AbSettings,
     environments: tuple[dict[str, Any], dict[str, Any]],
     reporters: Callable[[], Reporter],
+    journal: Callable[[Entry], None] = _forget,
+    finished: Sequence[Entry] = (),
     now: Callable[[], float] = time.monotonic,
 ) -> tuple[RunResult, RunResult]:
     """The results of base and head, one value per process in the order of the pairs. Ctrl-C ends
-    the session and keeps every finished pair. ``reporters`` makes one for each stage."""
-    session = _Session(matches, limit_cells, runners, settings, reporters, now)
+    the session and keeps every finished pair. ``reporters`` makes one for each stage.
+
+    ``journal`` is given every finished process. ``finished``: those of an earlier part of the
+    same session. What a session does follows from its seed and its answers, so it is gone through
+    again with these answers, and only then processes are started. Raises ResumeRefused when they
+    do not fit."""
+    for line, entry in enumerate(finished, 2):
+        check_entry(entry, line)
+    session = _Session(
+        matches, limit_cells, runners, settings, reporters, journal, deque(finished), now
+    )
     interrupted = False
     try:
         session.run()
@@ -138,6 +156,8 @@ class _Session:
     runners: tuple[Runner, Runner]
     settings: AbSettings
     reporters: Callable[[], Reporter]
+    journal: Callable[[Entry], None]
+    finished: deque[Entry]
     now: Callable[[], float]
     scratch: Scratch = field(init=False)
     trials: list[Trial] = field(init=False)
@@ -153,7 +173,7 @@ class _Session:
         ]
         self.outcomes = [(Outcome(one.base), Outcome(one.head)) for one in self.matches]
         self.rng = random.Random(self.settings.seed)
-        self.began = self.now()
+        self.began = self.now() - sum(entry.took_s for entry in self.finished)
 
     # --- running -----------------------------------------------------------------------------
 
@@ -167,6 +187,8 @@ class _Session:
 
     def _time_is_up(self) -> bool:
         budget = self.settings.budget_s
+        if self.finished:  # they ran in time
+            return False
         return budget is not None and self.now() - self.began > budget
 
     def _stage(self, due: Sequence[Due]) -> bool:
@@ -201,9 +223,7 @@ class _Session:
             return
         answers: dict[int, tuple[dict[str, Any], float]] = {}
         for side in (BASE, HEAD) if base_first else (HEAD, BASE):
-            began = self.now()
-            answer = self._process(due.cell, side)
-            answers[side] = answer, self.now() - began
+            answer, _ = answers[side] = self._process(due.cell, side)
             reason = answer.get("reason")
             reporter.process_done(match.id, answer["ok"], reason and f"{SIDES[side]}: {reason}")
         for side, (answer, took_s) in answers.items():
@@ -221,9 +241,27 @@ class _Session:
             return
         getattr(trial, purpose).extend(log_ratios(values[:1], values[1:]))
 
-    def _process(self, number: int, side: int) -> dict[str, Any]:
+    def _process(self, number: int, side: int) -> tuple[dict[str, Any], float]:
+        """An answer and the seconds it took, from an earlier part of the session or from a fresh
+        process, which is journalled before anything else happens."""
         cell = self.matches[number].cell(side)
+        name = f"{SIDES[side]} {cell.id}"
         self.started += 1
+        if self.finished:
+            entry = self.finished.popleft()
+            if (entry.cell, entry.round) != (name, self.started):
+                raise ResumeRefused(
+                    f"process {self.started} of the session was {entry.cell!r:.200}, not {name}",
+                    remedy="its journal was changed by something else; start anew",
+                )
+            return entry.answer, entry.took_s
+        began = self.now()
+        answer = self._answer(number, side, cell)
+        took_s = self.now() - began
+        self.journal(Entry(name, self.started, answer, took_s))
+        return answer, took_s
+
+    def _answer(self, number: int, side: int, cell: Cell) -> dict[str, Any]:
         try:
             place = self.scratch.fresh(f"{self.started:05d}")
         except OSError as error:

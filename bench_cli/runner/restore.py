@@ -21,12 +21,17 @@ def restore(outcomes: Mapping[str, Outcome], finished: Sequence[Entry]) -> float
         if (entry.cell, entry.round) in seen:
             raise _refusal(number, f"process {entry.round} of {entry.cell} is there twice")
         seen.add((entry.cell, entry.round))
-        try:
-            _check(entry.answer, Shape("answer"))
-        except JsonProblem as problem:
-            raise _refusal(number, str(problem)) from None
+        check_entry(entry, number)
         outcomes[entry.cell].add(entry.answer, entry.took_s)
     return sum(entry.took_s for entry in finished)
+
+
+def check_entry(entry: Entry, number: int) -> None:
+    """Raises ResumeRefused for what no worker can have answered; ``number`` of its line."""
+    try:
+        _check(entry.answer, Shape("answer"))
+    except JsonProblem as problem:
+        raise _refusal(number, str(problem)) from None
 
 
 def _refusal(number: int, what: str) -> ResumeRefused:

@@ -130,7 +130,9 @@ def prepare(spec: Spec, *, cache: Path, root: Path, say: Callable[[str], None]) 
             return _probed(spec, Program(folder=_checkout(spec)))
         case "git":
             executable = revision(spec, cache=cache, root=root, say=say)
-            return _probed(spec, Program(str(executable), _empty(cache), alone=True))
+            found = _probed(spec, Program(str(executable), _empty(cache), alone=True))
+            commit = (executable.parents[2] / "built").read_text(encoding="utf-8").strip()
+            return replace(found, environment={**found.environment, "commit": commit})
         case _:
             return Subject(spec, run_worker)
 
