@@ -321,7 +321,8 @@ def closing(told: Compared) -> list[str]:
     parts += [f"{len(found.missing)} missing"] if found.missing else []
     parts += [f"{len(found.missed)} requirements missed"] if found.missed else []
     what = "metrics" if found.paired else "exact metrics"
-    summary = f"{len(found.rows)} rows on both sides, {found.judged} {what} judged"
+    rows = "1 row" if len(found.rows) == 1 else f"{len(found.rows)} rows"
+    summary = f"{rows} on both sides, {found.judged} {what} judged"
     lines = [f"{summary}: {', '.join(parts) or 'nothing to compare'}."]
     if not found.gates:
         lines.append("A quick look: too few pairs for a verdict, so it never fails.")
