@@ -1,0 +1,65 @@
+"""Logs that promise more than they keep, and one whose file work cannot be injected."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from bench_cli.faults.bugs import NoSync, Variant
+from bench_cli.interfaces import Apply, Buffer, Capability, LogOptions, Recovery
+from bench_cli.wal.log import BasicBackend, FileLog
+
+
+class Forgetful(Variant):
+    """Its sync does nothing."""
+
+    name = "forgetful"
+    between = staticmethod(NoSync)
+
+
+class Closed(BasicBackend):
+    """Sound, and takes no file system of anybody's."""
+
+    name = "closed"
+    capabilities = BasicBackend.capabilities - {Capability.FAULTS, Capability.TEXT}
+
+    def open(self, directory: Path, options: LogOptions) -> FileLog:
+        return super().open(directory, replace(options, file_system=None))
+
+    def recover(self, directory: Path, options: LogOptions, apply: Apply | None = None) -> Recovery:
+        return super().recover(directory, replace(options, file_system=None), apply)
+
+
+class _Buffering(FileLog):
+    """Says that a record is written, and writes it with the next one."""
+
+    held: tuple[Buffer, int] | None = None
+
+    def append(self, payload: Buffer, kind: int = 1) -> int:
+        if self.held is not None:
+            super().append(*self.held)
+        self.held = (bytes(payload), kind)
+        return self._next
+
+    def append_many(self, payloads: object, kind: int = 1) -> int:
+        raise NotImplementedError
+
+
+class Buffering(Closed):
+    name = "buffering"
+    capabilities = Closed.capabilities - {Capability.BATCH}
+
+    def open(self, directory: Path, options: LogOptions) -> FileLog:
+        log = super().open(directory, options)
+        log.__class__ = _Buffering
+        return log
+
+
+class Unchecking(Closed):
+    """Declares C2 and says nothing of damage."""
+
+    name = "unchecking"
+
+    def recover(self, directory: Path, options: LogOptions, apply: Apply | None = None) -> Recovery:
+        found = super().recover(directory, options, apply)
+        return replace(found, damages=(), ambiguous_tail_bytes=0, tail="clean")

@@ -1,0 +1,70 @@
+"""``bench verify`` as a user meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench_cli.faults.damage import check
+from tests.cli.conftest import Bench, bench, project
+
+__all__ = ["bench", "project"]  # fixtures
+
+SMALL = ("--core", "python", "--format", "binary", "--images", "50", "--kills", "2", "--quiet")
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The damaged log of a few records."""
+    monkeypatch.setattr(
+        "bench_cli.faults.prove.damage.check",
+        lambda *arguments: damage_of_few(*arguments[:4]),
+    )
+
+
+def damage_of_few(*arguments: object) -> object:
+    return check(*arguments, records=4, pairs=20, step=11)  # type: ignore[arg-type]
+
+
+def test_a_log_that_holds_is_shown_with_its_evidence_and_kept(bench: Bench, project: Path) -> None:
+    ended = bench("verify", "--backend", "wal.basic", *SMALL, width=120)
+    assert (ended.code, ended.err) == (0, "")
+    assert "D1 I1 C2" in ended.out
+    assert "2 kills" in ended.out
+    assert "seed 42" in ended.out
+    assert "Every declared level holds." in ended.out
+    stored = json.loads((project / "results" / "verified.json").read_text())
+    assert stored["proofs"]["wal.basic/python/binary"]["holds"] is True
+
+
+def test_what_does_not_hold_ends_with_20_and_can_be_replayed(bench: Bench, project: Path) -> None:
+    liar = "tests.verify.liars:Forgetful"
+    ended = bench("verify", "--backend", liar, "--allow-code", *SMALL, width=200)
+    assert ended.code == 20
+    assert "FAILS" in ended.out
+    command = next(line for line in ended.out.splitlines() if "--replay" in line)
+    again = bench(*command.split()[1:], width=200)
+    assert again.code == 0
+    assert "was promised" in again.out
+
+
+def test_the_result_can_be_had_as_json(bench: Bench, project: Path) -> None:
+    ended = bench("verify", "--backend", "wal.basic", *SMALL, "--json", "-")
+    (proof,) = json.loads(ended.out)["proofs"].values()
+    assert proof["images"] >= 50
+    assert proof["failures"] == []
+
+
+def test_a_name_that_is_no_log_is_refused(bench: Bench, project: Path) -> None:
+    ended = bench("verify", "--backend", "rewards.pool", *SMALL)
+    assert ended.code == 2
+    assert "is not a log" in ended.err
+
+
+def test_a_file_that_is_no_kept_image_is_refused(bench: Bench, project: Path) -> None:
+    (project / "no.json").write_text("[1]")
+    ended = bench("verify", "--replay", project / "no.json")
+    assert ended.code == 2
+    assert "not a kept image" in ended.err
