@@ -305,6 +305,8 @@ def rerun_command(other: RunResult, target: str | None = None, cell: str | None 
 
 
 def verdict_of(found: Comparison) -> str:
+    if not found.gates and found.exit_code == ExitCode.OK:
+        return "none, this was a quick look"
     return _VERDICTS[found.exit_code]
 
 
@@ -325,7 +327,7 @@ def closing(told: Compared) -> list[str]:
     summary = f"{rows} on both sides, {found.judged} {what} judged"
     lines = [f"{summary}: {', '.join(parts) or 'nothing to compare'}."]
     if not found.gates:
-        lines.append("A quick look: too few pairs for a verdict, so it never fails.")
+        lines.append("Too few pairs for a verdict, so nothing here fails.")
     lines.append(f"Verdict: {verdict_of(found)} (exit {found.exit_code})")
     return lines
 

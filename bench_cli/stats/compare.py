@@ -23,6 +23,7 @@ _ROUNDING = 1e-9  # per-operation counts are quotients; this much is arithmetic,
 _COUNTED = "exact_ops"
 _INTERPRETER = "python"
 _TIMING = "ns_per_op"
+_MOST_PAIRS = 500  # no session has as many; the work grows with their square
 _UNPAIRED = f"{METRICS[_TIMING].heading}: its processes do not stand in pairs"
 
 
@@ -214,7 +215,8 @@ def _add_trial(
     """The values of the two rows as the session's log-ratios."""
     pairs = cell.screen + cell.confirm + cell.extra
     before, after = (row.per_process.get(_TIMING, [])[:pairs] for row in (base, head))
-    if not pairs or len(before) < pairs or len(after) < pairs or min(*before, *after) <= 0:
+    enough = 0 < pairs <= _MOST_PAIRS and len(before) == len(after) == pairs
+    if not enough or min(*before, *after) <= 0:
         found.unjudged.append(_UNPAIRED)
         return
     ratios = log_ratios(before, after)

@@ -204,7 +204,7 @@ def test_head_is_the_latest_of_the_two(bench: Bench, project: Path) -> None:
 def test_a_quick_look_never_fails(bench: Bench) -> None:
     found = bench(*SLOWER, "--quick")
     assert found.code == ExitCode.OK
-    assert "too few pairs for a verdict" in found.out
+    assert "Verdict: none, this was a quick look (exit 0)" in found.out
 
 
 def test_as_json_nothing_else_is_printed(bench: Bench) -> None:
@@ -294,6 +294,19 @@ def test_pairs_that_are_not_there_are_not_judged(bench: Bench, project: Path) ->
     found = bench("compare", "mine.base.json", "mine.json")
     assert found.code == ExitCode.OK  # their bytes were judged
     assert "do not stand in pairs" in found.out
+
+
+def test_a_claim_of_countless_pairs_is_not_computed(bench: Bench, project: Path) -> None:
+    bench(*EQUAL, "-o", "mine.json")
+    for name in ("mine.json", "mine.base.json"):
+        found = results.read(project / name)
+        assert found.ab is not None
+        for cell, row in zip(found.ab.cells, found.results, strict=True):
+            cell.screen = 50_000
+            row.per_process["ns_per_op"] = [1.0] * 50_000
+        results.write(project / name, found)
+    told = bench("compare", "mine.base.json", "mine.json")
+    assert "do not stand in pairs" in told.out
 
 
 def test_sides_of_different_sessions_are_two_separate_runs(bench: Bench, project: Path) -> None:
