@@ -18,6 +18,7 @@ from bench_cli.errors import ResultFileError
 from bench_cli.faults.crashes import Reading
 from bench_cli.faults.prove import Proof
 from bench_cli.interfaces import LogBackend, LogOptions
+from bench_cli.registry import is_code
 from bench_cli.report.verification import Kept, Replayed, Verified
 
 VERSION = 1
@@ -65,9 +66,10 @@ def _key(proof: Proof) -> str:
 
 
 def store(proofs: Sequence[Proof], results: Path) -> None:
-    """Merge into what is stored of the same code, atomically."""
+    """Merge into what is stored of the same code, atomically. The code of a foreign log is not
+    under the digest, so nothing is stored of it."""
     path = results / VERIFIED
-    made = json.loads(to_json(proofs))
+    made = json.loads(to_json([proof for proof in proofs if not is_code(proof.backend)]))
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -130,7 +132,9 @@ def keep(proof: Proof, scratch: Path) -> list[Kept]:
             file.write_text(json.dumps(made), encoding="utf-8")
         subject = f"{proof.backend} {proof.core} {proof.format}"
         kept.append(
-            Kept(subject, failure.layer, failure.reason, failure.where, file, ":" in proof.backend)
+            Kept(
+                subject, failure.layer, failure.reason, failure.where, file, is_code(proof.backend)
+            )
         )
     return kept
 

@@ -59,7 +59,8 @@ class Subject:
 
 @dataclass(slots=True)
 class Proof:
-    """``shown`` are the levels that held as they were declared; empty where one did not.
+    """``declared`` is the level that holds or not. ``images`` are those of layer A, distinct;
+    ``lives`` of them were lived on in. ``nothing``: the log keeps nothing to prove.
     ``black_box``: the backend takes no file system of ours, so only kills and damage were
     tried."""
 
@@ -114,14 +115,15 @@ def prove(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> 
         return proof
     tally = Tally()
     if not proof.black_box:
-        _crash(subject, backend, effort, proof, tally, advance)
+        _crash(subject, backend, effort, tally, advance)
+        proof.images, proof.lives = tally.images, tally.lives
         options = LogOptions(subject.format, SEGMENTS[0])
         proof.errors = failing.check(backend, options, tally, effort.seed)
         hurt = damage.check(backend, options, tally, effort.seed, effort.records, effort.pairs)
         proof.flips, proof.damages = hurt.flips, hurt.cuts + hurt.moved + hurt.pairs
     elif level.damage == "C2":
         proof.flips = files.check(backend, subject.format, tally, effort.seed, scratch)
-    proof.images, proof.lives, proof.failures = tally.images, tally.lives, tally.failures
+    proof.failures = tally.failures
     _kill(subject, effort, proof, scratch)
     advance(effort.kills * 20)
     return proof
@@ -131,7 +133,6 @@ def _crash(
     subject: Subject,
     backend: LogBackend,
     effort: Effort,
-    proof: Proof,
     tally: Tally,
     advance: Advance,
 ) -> None:
