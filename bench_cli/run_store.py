@@ -153,27 +153,44 @@ def _refuse(path: Path, what: str) -> NoReturn:
 
 class RunStore:
     """The journal of a running run, locked against a second one. A disk that fills up does not
-    stop a run: the values stay in memory, and ``lost`` says why the journal ends early.
-    ``replaced``: an older journal stood in this place. Raises OutputError."""
+    stop a run: the values stay in memory, and ``lost`` says why the journal ends early. One that
+    is full before anything was measured does. Raises OutputError."""
 
     def __init__(self, path: Path, header: Header) -> None:
         self._open(path)
-        self.replaced = os.fstat(self._fd).st_size > 0
-        if self.replaced and os.pread(self._fd, len(_START), 0) != _START:
+        try:
+            self._refuse_what_is_there()
+            self._append(asdict(header))
+            if self.lost is not None:
+                path.unlink()
+                raise OutputError(
+                    f"no journal can be kept: {self.lost}",
+                    remedy="free space there, or give another place with -o FILE",
+                )
+        except OutputError:
             os.close(self._fd)
+            raise
+
+    def _refuse_what_is_there(self) -> None:
+        """An unfinished run's journal is all that is left of it."""
+        if not os.fstat(self._fd).st_size:
+            return
+        if os.pread(self._fd, len(_START), 0) != _START:
             raise OutputError(
-                f"{path} exists and is not the journal of a run",
+                f"{self.path} exists and is not the journal of a run",
                 remedy="give another place with -o FILE, or remove that file",
             )
-        os.ftruncate(self._fd, 0)
-        self._append(asdict(header))
+        raise OutputError(
+            f"{self.path} holds a run that was not finished",
+            remedy=f"`bench run --resume {self.path}` finishes it; remove that file to drop it, "
+            "or give another place with -o FILE",
+        )
 
     @classmethod
     def resume(cls, journal: Journal) -> RunStore:
         """Go on after the last whole line."""
         store = cls.__new__(cls)
         store._open(journal.path, create=False)
-        store.replaced = False
         if os.fstat(store._fd).st_size != journal.size:
             os.close(store._fd)
             _refuse(journal.path, "was written to by another run meanwhile")

@@ -19,9 +19,12 @@ def seconds(context: click.Context, parameter: click.Parameter, text: str | None
     from bench_cli.units import parse_time
 
     try:
-        return parse_time(text) / 1e9
+        found = parse_time(text) / 1e9
     except UsageError as error:
         raise click.BadParameter(error.message, context, parameter) from None
+    if not found:
+        raise click.BadParameter(f"{text!r} is no time to run in", context, parameter)
+    return found
 
 
 _SELECTION = (

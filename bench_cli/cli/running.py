@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from bench_cli.cli.options import seconds, selection
-from bench_cli.errors import ExitCode
+from bench_cli.errors import ExitCode, OutputError, UsageError
 
 if TYPE_CHECKING:
     from bench_cli.catalogue import Catalogue
@@ -140,7 +141,6 @@ def _resumed(name: str, allow_code: bool, as_json: bool) -> Order:
 def run(order: Order) -> int:
     """Nothing runs before everything is known to be valid and the result's place writable."""
     from bench_cli import catalogue as catalogues
-    from bench_cli import results
     from bench_cli.cli import baseline
     from bench_cli.cli.loading import load_scenarios
     from bench_cli.runner.plan import make_plan
@@ -160,21 +160,43 @@ def run(order: Order) -> int:
     try:
         result = _execute(plan, scenarios, catalogue, order, store, machine)
         result.created = created
-        results.write(path, result)
-        done = not result.interrupted
+        unsaved = _save(result, path)
+        done = not result.interrupted and unsaved is None
     finally:
         store.close(keep=not done)  # until the whole result is safe under its own name
     _report(result, path, order, store)
+    if unsaved is not None:
+        raise unsaved
     code = exit_code(result)
     if order.baseline is not None:
         return code or baseline.judge_run(order.baseline, result, path, aside=order.json)
     return code
 
 
+def _save(result: RunResult, path: Path) -> OutputError | None:
+    """Write the result; None when it is safe in its place. A place that filled up meanwhile must
+    not lose what was measured: the result then goes to the system's folder for such cases, and
+    the error, to be raised after the tables are shown, says where."""
+    from bench_cli import results
+
+    try:
+        results.write(path, result)
+    except OutputError as error:
+        spare = Path(tempfile.gettempdir()) / path.name
+        try:
+            results.write(spare, result)
+        except OutputError:
+            return error
+        return OutputError(error.message, remedy=f"the result is in {spare}")
+    return None
+
+
 def exit_code(result: RunResult) -> int:
-    """The most serious thing that happened."""
+    """The most serious thing that happened. A run in which no row could be measured failed."""
     if result.interrupted:
         return ExitCode.INTERRUPTED
+    if result.results and all(row.status != "ok" for row in result.results):
+        return ExitCode.RUN_FAILED
     if any(row.status == "failed" for row in result.results):
         return ExitCode.RUN_FAILED
     if any(outcome.status == "missed" for outcome in result.requirements):
@@ -190,6 +212,8 @@ def place(order: Order, scenarios: Sequence[Scenario], created: str) -> Path:
 
     stems = {Path(scenario.path).stem for scenario in scenarios}
     name = stems.pop() if len(stems) == 1 else "run"
+    if order.output is not None and not order.output.name:
+        raise UsageError("-o names no file", remedy="for example: -o results/mine.json")
     path = order.output or results.default_path(places.results_dir(), created, name)
     results.check_writable(path)
     return path
@@ -241,10 +265,7 @@ def _store(
         scenario_files=files,
         cells=cells,
     )
-    store = RunStore(journal_of(path), header)
-    if store.replaced:
-        _aside([f"The journal of an earlier, interrupted run was replaced: {store.path}"])
-    return store, machine
+    return RunStore(journal_of(path), header), machine
 
 
 def _execute(
@@ -314,12 +335,19 @@ def show(result: RunResult, path: Path, order: Order) -> None:
     from bench_cli.report import console, page
     from bench_cli.report.model import Tone
 
-    if order.json:
-        sys.stdout.write(results.to_json(result))
-        sys.stdout.flush()
-        return
-    console.emit(page.render(result, console.columns()))
-    console.say([f"Result: {path}"], Tone.DIM)
+    try:
+        if order.json:
+            sys.stdout.write(results.to_json(result))
+            sys.stdout.flush()
+            return
+        console.emit(page.render(result, console.columns()))
+        console.say([f"Result: {path}"], Tone.DIM)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"the result cannot be printed: {error.strerror}", remedy=f"it is in {path}"
+        ) from error
 
 
 def _aside(texts: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from bench_cli import registry, results
 from bench_cli.cli.running import exit_code
-from bench_cli.errors import ExitCode
+from bench_cli.errors import ExitCode, OutputError
 from bench_cli.results import RequirementOutcome, RunResult
 from bench_cli.run_store import Entry
 from bench_cli.runner import run as runner
@@ -113,7 +113,7 @@ def test_an_unwritable_place_is_found_before_anything_runs(
     ("changes", "code"),
     [
         ({}, ExitCode.OK),
-        ({"status": "skipped"}, ExitCode.OK),
+        ({"status": "skipped"}, ExitCode.RUN_FAILED),  # nothing was measured
         ({"outcome": "unjudged"}, ExitCode.OK),
         ({"outcome": "missed"}, ExitCode.REQUIREMENT_MISSED),
         ({"status": "failed"}, ExitCode.RUN_FAILED),
@@ -232,3 +232,40 @@ def test_latencies_are_told_when_a_plan_asks_for_them(bench: Bench, project: Pat
     assert row.latency["mode"] == "open"
     assert row.latency["response"]["count"] == row.latency["service"]["count"] > 0
     assert row.latency["response"]["max"] >= row.latency["service"]["max"]
+
+
+def test_a_folder_that_fills_up_meanwhile_loses_nothing(
+    bench: Bench,
+    project: Path,
+    measured: RunResult,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    write = results.write
+
+    def full(path: Path, result: RunResult) -> None:
+        if path.parent.name == "results":
+            raise OutputError(f"cannot write {path}: No space left on device")
+        write(path, result)
+
+    monkeypatch.setattr(results, "write", full)
+    spares = tmp_path / "spare"
+    spares.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(spares))
+    found = bench("run", "-k", "wal.none,core=python,record=64B")
+    assert found.code == ExitCode.USAGE
+    assert "WAL append" in found.out  # the tables were shown all the same
+    assert "No space left" in found.err
+    (spare,) = spares.glob("*-wal.json")
+    assert str(spare) in found.err
+    assert results.read(spare).results
+
+
+def test_an_output_without_a_name_is_one_error(bench: Bench) -> None:
+    found = bench("run", "-o", "")
+    assert found.code == ExitCode.USAGE
+    assert "-o" in found.err
+
+
+def test_no_time_at_all_is_no_budget(bench: Bench) -> None:
+    assert bench("run", "--budget", "0s").code == ExitCode.USAGE

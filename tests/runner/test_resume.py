@@ -104,6 +104,7 @@ def test_ctrl_c_then_resume_gives_the_result_of_an_undisturbed_run(tmp_path: Pat
     journal = read_journal(store.path)
     result = session(tmp_path, PLAN, RunStore.resume(journal), journal.entries)
     assert not result.interrupted
+    store.path.unlink()
     undisturbed = session(tmp_path, PLAN, begun(tmp_path))
     assert result.results == undisturbed.results
 
@@ -242,13 +243,15 @@ def test_a_journal_another_run_went_on_with_meanwhile_is_refused(tmp_path: Path)
         RunStore.resume(journal)
 
 
-def test_a_new_run_replaces_a_journal_and_nothing_else(tmp_path: Path) -> None:
+def test_a_new_run_replaces_no_journal_and_no_file_of_others(tmp_path: Path) -> None:
     begun(tmp_path).close(keep=True)
-    again = begun(tmp_path)
-    assert again.replaced
-    again.close(keep=True)
-    assert read_journal(again.path).entries == []
-    again.path.write_text("somebody's work")
+    path = tmp_path / "run.journal.jsonl"
+    before = path.read_bytes()
+    with pytest.raises(OutputError, match="not finished") as refused:
+        begun(tmp_path)
+    assert "--resume" in (refused.value.remedy or "")
+    assert path.read_bytes() == before
+    path.write_text("somebody's work")
     with pytest.raises(OutputError, match="not the journal"):
         begun(tmp_path)
-    assert again.path.read_text() == "somebody's work"
+    assert path.read_text() == "somebody's work"
