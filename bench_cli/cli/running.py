@@ -164,7 +164,7 @@ def run(order: Order) -> int:
         done = not result.interrupted and unsaved is None
     finally:
         store.close(keep=not done)  # until the whole result is safe under its own name
-    _report(result, path, order, store)
+    _report(result, path if unsaved is None else None, order, store)
     if unsaved is not None:
         raise unsaved
     code = exit_code(result)
@@ -322,15 +322,15 @@ def judge(result: RunResult, scenarios: Sequence[Scenario]) -> None:
 # --- after -----------------------------------------------------------------------------------
 
 
-def _report(result: RunResult, path: Path, order: Order, store: RunStore) -> None:
+def _report(result: RunResult, path: Path | None, order: Order, store: RunStore) -> None:
     show(result, path, order)
     if result.interrupted:
         more = f"; {store.lost}, so it runs some of this again" if store.lost else ""
         _aside([f"`bench run --resume {shlex.quote(str(store.path))}` finishes the run{more}."])
 
 
-def show(result: RunResult, path: Path, order: Order) -> None:
-    """The result on stdout, as tables or as JSON."""
+def show(result: RunResult, path: Path | None, order: Order) -> None:
+    """The result on stdout, as tables or as JSON; ``path`` is where it was saved."""
     from bench_cli import results
     from bench_cli.report import console, page
     from bench_cli.report.model import Tone
@@ -341,12 +341,14 @@ def show(result: RunResult, path: Path, order: Order) -> None:
             sys.stdout.flush()
             return
         console.emit(page.render(result, console.columns()))
-        console.say([f"Result: {path}"], Tone.DIM)
+        if path is not None:
+            console.say([f"Result: {path}"], Tone.DIM)
     except BrokenPipeError:
         raise
     except OSError as error:
         raise OutputError(
-            f"the result cannot be printed: {error.strerror}", remedy=f"it is in {path}"
+            f"the result cannot be printed: {error.strerror}",
+            remedy=f"it is in {path}" if path else None,
         ) from error
 
 
