@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from bench_cli.cli.options import comparison_format, everything, fail_on, limit, seconds
+from bench_cli.errors import OutputError
 
 if TYPE_CHECKING:
     from bench_cli.catalogue import Catalogue
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from bench_cli.runner.ab import AbSettings, Match
     from bench_cli.runner.subjects import Spec, Subject
     from bench_cli.scenario import Overrides, Scenario
+    from bench_cli.stats.compare import Comparison
 
 QUICK_PAIRS, PAIRS, RIGOROUS_PAIRS = 4, 12, 24
 
@@ -175,12 +177,9 @@ def _resumed(name: str, allow_code: bool, form: str) -> Order:
 def run(order: Order, *, everything: bool, fail_on_undecided: bool) -> int:
     """Nothing runs before the scenarios, both sides and the places to write are known good."""
     from bench_cli import catalogue as catalogues
-    from bench_cli import environment, results
+    from bench_cli import environment
     from bench_cli.cli.ab_resume import open_store
-    from bench_cli.cli.comparing import tell
     from bench_cli.cli.noise import floors_of, floors_on
-    from bench_cli.report import console
-    from bench_cli.report.model import Tone
     from bench_cli.stats.compare import compare
 
     catalogue = catalogues.from_registry()
@@ -194,22 +193,62 @@ def run(order: Order, *, everything: bool, fail_on_undecided: bool) -> int:
     done = False
     try:
         base, head = execute(order, catalogue, scenarios, matches, subjects, environments, store)
-        for path, result in zip(paths, (base, head), strict=True):
-            results.write(path, result)  # head last: it is the "latest" of the two
-        done = not head.interrupted
+        unsaved = _save(paths, (base, head), store)
+        done = not head.interrupted and unsaved is None
     finally:
         store.close(keep=not done)
     differences = environment.differences(base.environment, head.environment)
     found = compare(base, head, differences, floors=floors_of(head))
     found.fail_on_undecided = fail_on_undecided
-    names = (str(paths[0]), str(paths[1]))
-    tell(found, (base, head), names, order.form, everything=everything)
-    if order.form == "table":
-        console.say([f"Results: {names[0]}, {names[1]}"], Tone.DIM)
+    _report(order, found, (base, head), paths, everything=everything)
+    if unsaved is not None:
+        raise unsaved
     if head.interrupted:
-        again = f"`bench ab --resume {shlex.quote(str(store.path))}` finishes the session."
-        console.say([again], stream=sys.stderr)
+        _aside(f"`{_finish(store)}` finishes the session.")
     return found.exit_code
+
+
+def _save(
+    paths: tuple[Path, Path], sides: tuple[RunResult, RunResult], store: RunStore
+) -> OutputError | None:
+    """Write both results; None when they are safe. Otherwise the error to raise once the verdict
+    is shown: the journal still has everything."""
+    from bench_cli import results
+
+    try:
+        for path, result in zip(paths, sides, strict=True):
+            results.write(path, result)  # head last: it is the "latest" of the two
+    except OutputError as error:
+        return OutputError(error.message, remedy=f"make room; then `{_finish(store)}` writes it")
+    return None
+
+
+def _finish(store: RunStore) -> str:
+    return f"bench ab --resume {shlex.quote(str(store.path))}"
+
+
+def _report(
+    order: Order,
+    found: Comparison,
+    sides: tuple[RunResult, RunResult],
+    paths: tuple[Path, Path],
+    *,
+    everything: bool,
+) -> None:
+    from bench_cli.cli.comparing import tell
+    from bench_cli.report import console
+    from bench_cli.report.model import Tone
+
+    names = (str(paths[0]), str(paths[1]))
+    tell(found, sides, names, order.form, everything=everything)
+    if order.form == "table" and all(path.exists() for path in paths):
+        console.say([f"Results: {names[0]}, {names[1]}"], Tone.DIM)
+
+
+def _aside(text: str) -> None:
+    from bench_cli.report import console
+
+    console.say([text], stream=sys.stderr)
 
 
 # --- before ----------------------------------------------------------------------------------
@@ -273,13 +312,12 @@ def _places(order: Order, scenarios: Sequence[Scenario]) -> tuple[Path, Path]:
 
 def subjects_of(order: Order, matches: Sequence[Match]) -> tuple[Subject, Subject]:
     from bench_cli import places
-    from bench_cli.report import console
     from bench_cli.runner.subjects import SubjectError, prepare
 
     def ready(spec: Spec, cells: Sequence[Cell]) -> Subject:
         found = prepare(
             spec, cache=places.scratch_dir() / "ab", root=places.project_root(),
-            say=lambda text: console.say([text], stream=sys.stderr),
+            say=_aside,
         )  # fmt: skip
         if found.native_missing and any(cell.core == "native" for cell in cells):
             raise SubjectError(f"{spec.text}: {found.native_missing}",

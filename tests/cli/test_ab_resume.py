@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bench_cli import results
-from bench_cli.errors import ExitCode
+from bench_cli.errors import ExitCode, OutputError
 from bench_cli.results import RunResult
 from bench_cli.runner import subjects
 from bench_cli.runner.worker import Job
@@ -106,6 +106,26 @@ def test_a_session_may_stop_twice(bench: Bench, project: Path, stopping: Any, wh
     assert "bench ab --resume mine.journal.jsonl" in again.err
     stopping(ALL)
     assert bench("ab", "--resume", JOURNAL).code == ExitCode.REGRESSION
+    assert rows(project) == whole[1].results
+
+
+def test_a_disk_that_is_full_at_the_end_loses_nothing(
+    bench: Bench, project: Path, stopping: Any, whole: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping(ALL)
+
+    def full(path: Path, result: RunResult) -> None:
+        raise OutputError(f"cannot write {path}: No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(results, "write", full)
+        found = bench(*SLOWER, "-o", "mine.json")
+    assert found.code == ExitCode.USAGE
+    assert "Verdict: regression" in found.out
+    assert "bench ab --resume mine.journal.jsonl" in found.err
+    started = stopping(0, Killed)
+    assert bench("ab", "--resume", JOURNAL).code == ExitCode.REGRESSION
+    assert started == []
     assert rows(project) == whole[1].results
 
 
