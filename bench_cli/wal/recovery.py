@@ -15,8 +15,8 @@ damage of its own:
 - A header that does not check, with bytes behind it: damage. It was durable before the segment was
   used. A file that is missing between others is damage for the same reason.
 - A last segment that is shorter than its header says, without the clean-close mark: the crash came
-  while it was opened again, and nothing is missing; or someone cut it, and what was behind is
-  gone. Nobody can tell: the bytes it lacks are ambiguous.
+  while it was made or opened again, and nothing is missing; or someone cut it, and what was behind
+  is gone. Nobody can tell: the bytes it lacks are ambiguous.
 - A base segment with files before it: a crash stopped an emptying of the log before the old files
   were removed. They are ignored.
 - A header numbered one above its file name: a crash stopped an emptying before the rename. The old
@@ -114,7 +114,7 @@ class Scan:
     why: str = ""  # what stands at ``position`` instead of a frame
     tail: int = 0  # bytes behind ``position`` in the segment
     dropped: int = 0
-    cut: int = 0  # bytes the last segment lacks of its capacity without having been closed
+    cut: int = 0  # bytes the last segments lack of their capacity without having been closed
     bytes_read: int = 0
     gaps: list[_Gap] = field(default_factory=list)
     damages: list[Damage] = field(default_factory=list)
@@ -258,7 +258,8 @@ def _unused(scan: Scan, file: SegmentFile, fs: FileSystem) -> bool:
             return False
     if file.header is None:
         scan.dropped = reader.data_end
-        scan.cut = max(0, DATA_START - file.size)
+    whole = file.header.capacity if file.header else DATA_START
+    scan.cut += max(0, whole - file.size)
     return True
 
 
@@ -303,7 +304,7 @@ def _read_segment(
         scan.dropped += scan.tail
     if segment is scan.live[-1]:
         closed = scan.position > scan.end  # a clean-close mark stands behind the last record
-        scan.cut = 0 if closed else max(0, segment.header.capacity - segment.size)
+        scan.cut += 0 if closed else max(0, segment.header.capacity - segment.size)
 
 
 def _enter_segment(
