@@ -115,9 +115,9 @@ def two_bits(made: Victim, seed: int, most: int) -> Iterator[Case]:
         yield f"bits {first} and {second} of {name}", made.content | {name: hurt}, damaged
 
 
-def truncations(content: Content) -> Iterator[Case]:
+def truncations(content: Content, step: int) -> Iterator[Case]:
     for name, whole in content.items():
-        for length in range(len(whole.rstrip(b"\0"))):
+        for length in range(0, len(whole.rstrip(b"\0")), step):
             damaged = ((name, length, len(whole)),)
             yield f"{name} cut to {length}", content | {name: whole[:length]}, damaged
 
@@ -211,14 +211,15 @@ def check(
     pairs: int = FLIPS,
     step: int = 1,
 ) -> Damages:
-    """All damages to a log that was closed, and to one that was not; every ``step``-th bit."""
+    """All damages to a log that was closed, and to one that was not; every ``step``-th bit
+    and length."""
     counts, reading = Damages(), Reading(backend, options)
     for closed in (True, False):
         made = victim(backend, options, seed, records, closed=closed)
         where = f"seed={seed} records={records} {'closed' if closed else 'open'}"
         counts.flips += _try(single_bits(made.content, step), reading, made, tally, where)
         counts.pairs += _try(two_bits(made, seed, pairs), reading, made, tally, where)
-        counts.cuts += _try(truncations(made.content), reading, made, tally, where)
+        counts.cuts += _try(truncations(made.content, step), reading, made, tally, where)
         counts.moved += _try(sectors(made.content), reading, made, tally, where)
     return counts
 

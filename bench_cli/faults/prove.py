@@ -21,6 +21,7 @@ from bench_cli.interfaces import Capability, Durability, LogBackend, LogOptions
 
 RECORDS = 50
 SEGMENTS = (4096, 8192)
+ROTATED, ROTATED_STEP = 130, 29  # records; one bit and one length in so many
 PER_RECORDING = 1000  # images; more of one recording say less than another recording
 MAX_EMPTY = 200  # recordings in a row without an image that is new
 
@@ -119,14 +120,25 @@ def prove(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> 
         proof.images, proof.lives = tally.images, tally.lives
         options = LogOptions(subject.format, SEGMENTS[0])
         proof.errors = failing.check(backend, options, tally, effort.seed)
-        hurt = damage.check(backend, options, tally, effort.seed, effort.records, effort.pairs)
-        proof.flips, proof.damages = hurt.flips, hurt.cuts + hurt.moved + hurt.pairs
+        _damage(backend, options, effort, proof, tally)
     elif level.damage == "C2":
         proof.flips = files.check(backend, subject.format, tally, effort.seed, scratch)
     proof.failures = tally.failures
     _kill(subject, effort, proof, scratch)
     advance(effort.kills * 20)
     return proof
+
+
+def _damage(
+    backend: LogBackend, options: LogOptions, effort: Effort, proof: Proof, tally: Tally
+) -> None:
+    """Everywhere in a small log, and here and there in one of several segments."""
+    seed = effort.seed
+    small = damage.check(backend, options, tally, seed, effort.records, effort.pairs)
+    long = damage.check(backend, options, tally, seed, ROTATED, pairs=100, step=ROTATED_STEP)
+    for hurt in (small, long):
+        proof.flips += hurt.flips
+        proof.damages += hurt.cuts + hurt.moved + hurt.pairs
 
 
 def _crash(

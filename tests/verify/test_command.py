@@ -17,10 +17,11 @@ SMALL = ("--core", "python", "--format", "binary", "--images", "50", "--kills", 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The damaged log of a few records."""
+    """Few damages and no failed calls: these tests are about the command."""
+    monkeypatch.setattr("bench_cli.faults.prove.failing.check", lambda *arguments: 1)
     monkeypatch.setattr(
         "bench_cli.faults.prove.damage.check",
-        lambda *arguments: damage_of_few(*arguments[:4]),
+        lambda *arguments, **_: damage_of_few(*arguments[:4]),
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench_cli.faults import failing
+from bench_cli.faults import damage, failing
 from bench_cli.faults.bugs import BUGS, SOUND, Bug
 from bench_cli.faults.crashes import Crashes, Tally, record
 from bench_cli.faults.history import POLICIES, steps
@@ -47,6 +47,15 @@ def test_every_failed_call_is_survived(place: str) -> None:
     tally = Tally()
     assert failing.check(load(place), LogOptions("binary", 4096), tally, seed=3) > 50
     assert tally.failures == []
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("place", STORED[2:], ids=label)
+def test_no_damage_to_a_log_of_several_segments_passes_in_silence(place: str, format: str) -> None:
+    tally, options = Tally(), LogOptions(format, 4096)
+    counts = damage.check(load(place), options, tally, seed=1, records=130, pairs=50, step=97)
+    assert tally.failures == []
+    assert counts.cuts > 50
 
 
 def test_the_same_seed_records_and_builds_the_same() -> None:
