@@ -645,8 +645,8 @@ class SteppedBody(Body, Protocol):
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """One parameter of a workload as scenario files may set it. ``kind``: "int" | "size" |
-    "time" | "rate" | "share" | "choice" | "backend". ``minimum`` and ``maximum`` bound numbers; ``choices``
-    lists words (for "backend": the engine whose backends may be named, or "none")."""
+    "time" | "rate" | "share" | "choice" | "backend". ``minimum`` and ``maximum`` bound numbers;
+    ``choices`` lists words (for "backend": the engine whose backends may be named, or "none")."""
 
     name: str
     kind: str
