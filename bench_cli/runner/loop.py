@@ -20,7 +20,7 @@ from bench_cli.runner.counters import Counters, read_counters
 Now = Callable[[], int]
 OVERHEAD_TRIALS = 5
 CLOCK_TRIALS = 1_000
-WALL_CAP = 20
+WALL_CAP = 12
 """No sample takes longer than about this many times ``min_sample_ns`` with its preparation."""
 
 
