@@ -16,7 +16,6 @@ from typing import Any
 
 from bench_cli.interfaces import Body, SteppedBody
 from bench_cli.runner.loop import (
-    WALL_CAP,
     Now,
     clock_cost_ns,
     pace_steps,
@@ -28,6 +27,8 @@ from bench_cli.stats.histogram import Histogram, summary
 
 MOST_AT_ONCE = 100_000
 """Steps between two looks at the histogram: bounds the memory of a pass."""
+CLOSED_CAP = 20
+"""A closed loop ends after this many times ``min_sample_ns``, preparation included."""
 SPIN_NS = 60_000
 """The last stretch before an intended start is waited for awake: a sleeper wakes up late, without
 timer slack by 18 us typically and 57 us in one of a hundred on a shared virtual machine. More
@@ -50,7 +51,7 @@ class Pass:
 
     @property
     def cap_ns(self) -> int:
-        return self.min_sample_ns * (OPEN_CAP if self.rate_per_s else WALL_CAP)
+        return self.min_sample_ns * (OPEN_CAP if self.rate_per_s else CLOSED_CAP)
 
 
 @dataclass(slots=True)
