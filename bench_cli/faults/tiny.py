@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench_cli.errors import LogCorrupt
+from bench_cli.errors import LogCorrupt, Unsupported
 from bench_cli.filesystem import SYSTEM
 from bench_cli.interfaces import (
     Apply,
@@ -100,7 +100,7 @@ class TinyLog(FileRecords):
         return self._last
 
     def append_many(self, payloads: Sequence[Buffer], kind: int = 1) -> int:
-        raise NotImplementedError("a tiny log has no batches")
+        raise Unsupported("a tiny log has no batches")
 
     def sync(self) -> None:
         self._fs.sync(self._fd)
@@ -131,7 +131,7 @@ class TinyBackend:
         return TinyLog(options.file_system or SYSTEM, directory, self._salts)
 
     def live_files(self, directory: Path, options: LogOptions) -> tuple[Recovery, LiveFiles]:
-        raise NotImplementedError("a tiny log has no file records")
+        raise Unsupported("a tiny log has no file records")
 
     def recover(self, directory: Path, options: LogOptions, apply: Apply | None = None) -> Recovery:
         fs = options.file_system or SYSTEM

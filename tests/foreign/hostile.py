@@ -64,3 +64,15 @@ class ForgetfulLog(SlowLog):
 class Forgetful(SlowLogBackend):
     def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
         return ForgetfulLog(directory)  # type: ignore[return-value]  # as SlowLog
+
+
+class ZeroLog(SlowLog):
+    """Counts every append and stores zeros."""
+
+    def append(self, payload: Buffer, kind: int = RecordKind.DATA) -> int:
+        return super().append(bytes(len(payload)), kind)
+
+
+class Zeros(SlowLogBackend):
+    def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
+        return ZeroLog(directory)  # type: ignore[return-value]  # as SlowLog

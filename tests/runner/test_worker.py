@@ -42,6 +42,7 @@ def test_a_backend_that_prints_does_not_spoil_the_answer(tmp_path: Path) -> None
         ("FullDisk", "No space left on device (errno 28)"),
         ("Exits", "the worker ended with exit code 3: going away"),
         ("Forgetful", "verification: records found by recovery: found 2500, must be 5000"),
+        ("Zeros", "is not what was appended"),
         ("Missing", "cannot be loaded"),
     ],
 )
