@@ -185,7 +185,7 @@ def calibrate(body: Body, min_sample_ns: int, now: Now = time.perf_counter_ns) -
     batch_ns: list[int] = []
     cap_ns = WALL_CAP * min_sample_ns
     began = now()
-    while sum(batch_ns) < min_sample_ns and now() - began < cap_ns:
+    while not batch_ns or (sum(batch_ns) < min_sample_ns and now() - began < cap_ns):
         batches = _batches_left(batch_ns, min_sample_ns)
         batch_ns += take_sample(body, batches, overhead, now).batch_ns
     wall_per_batch = max(1.0, (now() - began) / len(batch_ns))

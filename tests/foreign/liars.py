@@ -1,0 +1,63 @@
+"""Engines that say they did the work and did not: each must fail its row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bench_cli.cache.python import Backend, Cache
+from bench_cli.interfaces import BlockStore, Buffer, LogOptions, RecordKind, WriteAheadLog
+from tests.foreign.backends import SlowLog, SlowLogBackend
+
+
+class _ReadsTheStart(Cache):
+    def read_into(self, name: str, offset: int, buffer: bytearray | memoryview) -> int:
+        return super().read_into(name, 0, buffer)
+
+
+class _WritesOnce(Cache):
+    def write(self, name: str, offset: int, data: Buffer) -> None:
+        if not self.is_range_covered(name, offset, len(data)):
+            super().write(name, offset, data)
+
+
+class ReadsTheStart(Backend):
+    """Every read returns the first bytes of the file."""
+
+    def open(self, options: Any, **rest: Any) -> Cache:
+        return _ReadsTheStart(options, rest.get("log"), rest.get("directory"), None, None, None)
+
+
+class WritesOnce(Backend):
+    """What is held already is not written again."""
+
+    def open(self, options: Any, **rest: Any) -> Cache:
+        return _WritesOnce(options, rest.get("log"), rest.get("directory"), None, None, None)
+
+
+class _Forgets:
+    def put(self, name: str, block: int, extents: object) -> None:
+        """Keeps nothing."""
+
+    def get(self, name: str, block: int) -> None:
+        return None
+
+
+class StoresNothing(Backend):
+    """Uploads go nowhere."""
+
+    def store(self, kind: str, directory: Path) -> BlockStore:
+        return _Forgets()  # type: ignore[return-value]  # what a file copy needs of it
+
+
+class _OnlyCounts(SlowLog):
+    def append(self, payload: Buffer, kind: int = RecordKind.DATA) -> int:
+        self._appends += 1
+        return self._appends
+
+
+class OnlyCounts(SlowLogBackend):
+    """Appends are counted and not written."""
+
+    def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
+        return _OnlyCounts(directory)  # type: ignore[return-value]  # as SlowLog
