@@ -67,7 +67,7 @@ def test_a_log_that_rotates_has_its_next_segment_made_on_a_thread(
     if backend.core == "python" and backend.name == "wal.mmap":
         assert on_thread == []  # faulting in would keep the interpreter lock
     else:
-        assert len(on_thread) >= 2
+        assert on_thread  # how many is the scheduler's business: an append never waits for one
 
 
 def test_all_records_are_there_at_every_rotation_and_nothing_is_left_over(
