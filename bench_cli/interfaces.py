@@ -33,6 +33,7 @@ class Capability(StrEnum):
     RECOVERY = "recovery"
     SYNC = "sync"  # sync reaches the device
     RESET = "reset"  # the log can be emptied in place
+    TRUNCATE = "truncate"  # its oldest segments can be removed: a TruncatableLog
     ROTATION = "rotation"
     LOCK = "lock"
     TEXT = "text"  # the text format
@@ -259,6 +260,17 @@ class WriteAheadLog(Protocol):
     def close(self) -> None:
         """Sync, write the clean-close mark, release the lock. Idempotent. Raises
         LogWriteFailed if that sync fails; everything is released all the same."""
+
+
+@runtime_checkable
+class TruncatableLog(WriteAheadLog, Protocol):
+    """A log of a backend with ``TRUNCATE``."""
+
+    def truncate_front(self, sequence: int) -> int:
+        """Forget whole segments whose records all lie at or below ``sequence``: their content is
+        safe elsewhere, durably. The last segment stays, so records at or below ``sequence`` may
+        stay too. Sequence numbers go on. Returns the number the log begins with now (that of the
+        next record where it holds none). Raises as ``sync`` does."""
 
 
 class LogBackend(Backend, Protocol):
