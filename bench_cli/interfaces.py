@@ -58,7 +58,8 @@ class Durability:
     in an OS crash; D3 survives power loss if the device honours flushes.
     ``integrity`` after a crash: I0 may be corrupt, I1 a consistent prefix.
     ``damage``: C0 unnoticed, C1 silently shorter, C2 reported with its place.
-    ``evidence``: "declared" until a proof has run.
+    ``evidence``: "declared" until a proof has run, then "verified" or "FAILED", with its ``date``
+    and, as ``counts``, what was tried or why it failed.
     """
 
     level: str
@@ -67,6 +68,7 @@ class Durability:
     damage: str = "C0"
     evidence: str = "declared"
     date: str | None = None
+    counts: str | None = None
 
     def label(self) -> str:
         """As printed in tables: ``D2(10 ms) I1 C2``."""

@@ -276,7 +276,7 @@ def _execute(
     store: RunStore,
     machine: dict[str, Any],
 ) -> RunResult:
-    from bench_cli import places
+    from bench_cli import evidence, places
     from bench_cli.report import console
     from bench_cli.runner.run import RunSettings, execute
     from bench_cli.scenario import limit_cells, scenario_files
@@ -284,7 +284,12 @@ def _execute(
     result = execute(
         plan,
         limit_cells(plan.cells, catalogue),
-        settings=RunSettings(places.scratch_dir(), order.overrides.allow_code, order.budget_s),
+        settings=RunSettings(
+            places.scratch_dir(),
+            order.overrides.allow_code,
+            order.budget_s,
+            evidence.load(places.results_dir()),
+        ),
         reporter=console.progress(quiet=order.json),
         store=store,
         environment=machine,

@@ -15,7 +15,7 @@ from bench_cli.results import RunResult
 def seek(order: Order, goal_text: str) -> int:
     """Each trial decides the next, so there is no plan to share a budget over or to resume."""
     from bench_cli import catalogue as catalogues
-    from bench_cli import environment, places, results
+    from bench_cli import environment, evidence, places, results
     from bench_cli.cli.loading import load_scenarios
     from bench_cli.report import console
     from bench_cli.runner import seek as runner
@@ -37,7 +37,11 @@ def seek(order: Order, goal_text: str) -> int:
     result = runner.seek(
         plan.cells,
         goal,
-        settings=RunSettings(places.scratch_dir(), order.overrides.allow_code),
+        settings=RunSettings(
+            places.scratch_dir(),
+            order.overrides.allow_code,
+            evidence=evidence.load(places.results_dir()),
+        ),
         reporter=console.progress(quiet=order.json),
         environment=environment.record(places.scratch_dir(), str(settings["core"])),
     )

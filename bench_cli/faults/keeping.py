@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import bench_cli
-from bench_cli import registry
+from bench_cli import evidence, registry
 from bench_cli.errors import ResultFileError
 from bench_cli.faults.crashes import Reading
 from bench_cli.faults.prove import Proof
@@ -21,29 +19,13 @@ from bench_cli.interfaces import LogBackend, LogOptions
 from bench_cli.registry import is_code
 from bench_cli.report.verification import Kept, Replayed, Verified
 
-VERSION = 1
-VERIFIED = "verified.json"
-"""``{"version": 1, "code": digest, "date": ..., "proofs": {"backend/core/format": proof}}``; a
-proof of other code is dropped when the next one is stored."""
-
-
-def code_digest() -> str:
-    """Of the sources a log's bytes and recovery depend on: a proof holds for these alone."""
-    package = Path(bench_cli.__file__).parent
-    digest = hashlib.sha256()
-    sources = [
-        path
-        for room in ("wal", "faults")
-        for path in sorted((package / room).iterdir())
-        if path.suffix in (".py", ".pyx", ".pxi", ".pxd", ".h")
-    ]
-    for path in [package / "payloads.py", package / "filesystem.py", *sources]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+VERSION = 1  # of a kept image
 
 
 def as_dict(proof: Proof) -> dict[str, Any]:
     made = {name: value for name, value in asdict(proof).items() if name != "failures"}
+    made["code"] = evidence.code_digest(proof.backend.partition(".")[0])
+    made["date"] = datetime.now(UTC).isoformat(timespec="seconds")
     made["holds"] = proof.holds
     made["failures"] = [
         {"layer": one.layer, "reason": one.reason, "where": one.where} for one in proof.failures
@@ -52,34 +34,33 @@ def as_dict(proof: Proof) -> dict[str, Any]:
 
 
 def to_json(proofs: Sequence[Proof]) -> str:
-    found = {
-        "version": VERSION,
-        "code": code_digest(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "proofs": {_key(proof): as_dict(proof) for proof in proofs},
-    }
+    return _text({proof.key: as_dict(proof) for proof in proofs})
+
+
+def _text(proofs: Mapping[str, Any]) -> str:
+    found = {"version": evidence.VERSION, "proofs": proofs}
     return json.dumps(found, indent=1, ensure_ascii=True) + "\n"
 
 
-def _key(proof: Proof) -> str:
-    return f"{proof.backend}/{proof.core}/{proof.format}"
-
-
 def store(proofs: Sequence[Proof], results: Path) -> None:
-    """Merge into what is stored of the same code, atomically. The code of a foreign log is not
-    under the digest, so nothing is stored of it."""
-    path = results / VERIFIED
-    made = json.loads(to_json([proof for proof in proofs if not is_code(proof.backend)]))
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        before = {}
-    if isinstance(before, dict) and before.get("code") == made["code"]:
-        earlier = before.get("proofs")
-        if isinstance(earlier, dict):
-            made["proofs"] = earlier | made["proofs"]
+    """Merge into what is stored, atomically. The code of a foreign log is not under the digest,
+    so nothing is stored of it."""
+    kept = dict(evidence.load(results).proofs)
+    for proof in proofs:
+        made = as_dict(proof)
+        if not is_code(proof.backend) and _replaces(made, kept.get(proof.key)):
+            kept[proof.key] = made
     results.mkdir(parents=True, exist_ok=True)
-    _write_durably(path, json.dumps(made, indent=1) + "\n")
+    _write_durably(results / evidence.VERIFIED, _text(kept))
+
+
+def _replaces(made: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> bool:
+    """Of the same sources a failure stays until the same seed passes, and more images are more."""
+    if earlier is None or earlier.get("code") != made["code"] or not made["holds"]:
+        return True
+    if not earlier.get("holds") and earlier.get("seed") != made["seed"]:
+        return False
+    return bool(made["images"] >= int(earlier.get("images", 0)))
 
 
 def _write_durably(path: Path, text: str) -> None:

@@ -13,6 +13,7 @@ from typing import cast
 
 from bench_cli import registry
 from bench_cli.errors import VerificationFailed
+from bench_cli.evidence import key_of
 from bench_cli.faults import damage, failing, files
 from bench_cli.faults.crashes import Crashes, Failure, Tally, record
 from bench_cli.faults.history import POLICIES, steps
@@ -24,6 +25,9 @@ SEGMENTS = (4096, 8192)
 ROTATED, ROTATED_STEP = 130, 29  # records; one bit and one length in so many
 PER_RECORDING = 1000  # images; more of one recording say less than another recording
 MAX_EMPTY = 200  # recordings in a row without an image that is new
+
+SETTINGS = {"record": "record", "every-8": "every", "never": "never"}
+"""What a recorded policy is called in the settings of a row."""
 
 Advance = Callable[[int], None]
 
@@ -62,6 +66,7 @@ class Subject:
 class Proof:
     """``declared`` is the level that holds or not. ``images`` are those of layer A, distinct;
     ``lives`` of them were lived on in. ``nothing``: the log keeps nothing to prove.
+    ``settings``: what a row may be set to and be covered (``evidence.settings_of``).
     ``black_box``: the backend takes no file system of ours, so only kills and damage were
     tried."""
 
@@ -70,6 +75,8 @@ class Proof:
     format: str
     declared: str
     seed: int
+    log: str | None = None
+    settings: tuple[str, ...] = ()
     black_box: bool = False
     nothing: bool = False
     images: int = 0
@@ -85,6 +92,10 @@ class Proof:
     @property
     def holds(self) -> bool:
         return not self.failures
+
+    @property
+    def key(self) -> str:
+        return key_of(self.backend, self.log, self.core, self.format)
 
 
 def work_of(subject: Subject, effort: Effort) -> int:
@@ -116,12 +127,14 @@ def prove(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> 
         return proof
     tally = Tally()
     if not proof.black_box:
+        proof.settings = tuple(SETTINGS[policy] for policy in effort.policies)
         _crash(subject, backend, effort, tally, advance)
         proof.images, proof.lives = tally.images, tally.lives
         options = LogOptions(subject.format, SEGMENTS[0])
         proof.errors = failing.check(backend, options, tally, effort.seed)
         _damage(backend, options, effort, proof, tally)
     elif level.damage == "C2":
+        proof.settings = ("never",)
         proof.flips = files.check(backend, subject.format, tally, effort.seed, scratch)
     proof.failures = tally.failures
     _kill(subject, effort, proof, scratch)

@@ -196,4 +196,17 @@ def durability(row: Row) -> str:
 
 
 def _evidence(row: Row) -> str:
-    return safe(str((row.durability or {}).get("evidence", "declared")))
+    """``declared``, or ``verified 2026-01-02``."""
+    found = row.durability or {}
+    words = [found.get("evidence") or "declared", found.get("date")]
+    return safe(" ".join(str(word) for word in words if word))
+
+
+def evidence(rows: Sequence[Row]) -> list[str]:
+    """What stands behind each such mark, once: ``verified 2026-01-02: 100,000 images, ...``."""
+    told = {
+        f"{_evidence(row)}: {safe(str(row.durability['counts']))}": None
+        for row in rows
+        if row.durability and row.durability.get("counts")
+    }
+    return list(told)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from bench_cli.report import layout, table
 from bench_cli.report.analysis import analyse
+from bench_cli.report.columns import evidence
 from bench_cli.report.model import Styled, Table, Tone
 from bench_cli.report.requirements import requirements_table
 from bench_cli.report.text import safe, wrap
@@ -92,6 +93,7 @@ def _legend(result: RunResult, built: Sequence[Table], columns: int) -> list[Sty
     present = _levels_present(result.results)
     if present:
         texts.append("; ".join(f"{level} {_LEVELS[level]}" for level in present) + ".")
+    texts += [f"{one}." for one in evidence(result.results)]
     if any(layout.hides_columns(one, columns) for one in built):
         texts.append("A wider terminal shows more columns; the result file holds every value.")
     return [*_told(texts, columns, Tone.DIM), Styled("")] if texts else []

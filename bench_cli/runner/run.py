@@ -12,6 +12,7 @@ from typing import Any
 from bench_cli import registry
 from bench_cli.cells import Cell
 from bench_cli.errors import OutputError
+from bench_cli.evidence import Evidence, key_of, settings_of
 from bench_cli.interfaces import Capability, Durability, Reporter
 from bench_cli.results import Row, RunResult
 from bench_cli.run_store import Entry, RunStore
@@ -28,11 +29,12 @@ Runner = Callable[[Job, int], dict[str, Any]]
 @dataclass(frozen=True, slots=True)
 class RunSettings:
     """``budget_s``: share that many seconds out where precision is lacking, instead of running
-    the plan's rounds (None)."""
+    the plan's rounds (None). ``evidence``: what is proven of the sources that run."""
 
     scratch: Path
     allow_code: bool = False
     budget_s: float | None = None
+    evidence: Evidence = Evidence()  # noqa: RUF009  # frozen, and empty
 
 
 def execute(
@@ -182,18 +184,32 @@ def _row(outcome: Outcome, settings: RunSettings, interrupted: bool) -> Row:
 
 
 def _durability(cell: Cell, settings: RunSettings) -> Durability | None:
-    """The declared level under the row's parameters; None for limits, which have no backend. A
-    row that stands on a log is at most as good as that log."""
+    """The level under the row's parameters and what is proven of it; None for limits, which have
+    no backend."""
     if cell.backend is None:
         return None
-    backend = registry.resolve(cell.backend, cell.core, allow_code=settings.allow_code)
+    log = cell.params.get("wal")
+    key = key_of(
+        cell.backend,
+        str(log) if log and log != "none" else None,
+        cell.core or "",
+        str(cell.params.get("format", "binary")),
+    )
+    synced = registry.workload_of(cell.workload).synced
+    level = _declared(cell, cell.backend, settings)
+    return settings.evidence.mark(level, key, settings_of(cell.params, synced=synced))
+
+
+def _declared(cell: Cell, name: str, settings: RunSettings) -> Durability:
+    """A row that stands on a log is at most as good as that log."""
+    backend = registry.resolve(name, cell.core, allow_code=settings.allow_code)
     own = backend.durability(cell.params)
     if registry.workload_of(cell.workload).synced and Capability.SYNC in backend.capabilities:
         own = replace(own, level="D3", window=None)
-    name = cell.params.get("wal")
-    if not name or name == "none":
+    under = cell.params.get("wal")
+    if not under or under == "none":
         return own
-    log = registry.resolve(str(name), cell.core, allow_code=settings.allow_code)
+    log = registry.resolve(str(under), cell.core, allow_code=settings.allow_code)
     if Capability.WAL in backend.capabilities:  # a cache is as durable as the log under it
         return log.durability(cell.params)
     return weaker(own, log.durability(cell.params), syncs=Capability.SYNC in log.capabilities)

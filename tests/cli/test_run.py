@@ -202,7 +202,7 @@ def test_backends_say_what_they_survive_and_can(bench: Bench) -> None:
     found = bench("backends")
     assert found.code == 0
     assert "wal.mmap" in found.out
-    assert "survives (declared): D1" in found.out
+    assert "D1 I1 C2, declared" in found.out
 
 
 def test_a_foreign_backend_that_breaks_is_a_line_of_the_list(
