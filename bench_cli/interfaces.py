@@ -38,6 +38,7 @@ class Capability(StrEnum):
     LOCK = "lock"
     TEXT = "text"  # the text format
     FAULTS = "faults"  # all file work goes through the injected FileSystem
+    COMMIT = "commit"  # ``open`` heeds ``LogOptions.flush`` and gives a CommittedLog
     # pools
     DRAW_MANY = "draw-many"
     SELECTORS = "selectors"
@@ -212,6 +213,26 @@ before them, a removal drops the name."""
 
 
 @dataclass(frozen=True, slots=True)
+class FlushPolicy:
+    """When records become durable by themselves. ``flushing.py`` reads and prints policies.
+
+    - "never": when somebody asks (``wait``, ``sync``, ``close``).
+    - "async": a thread of the log's own syncs whenever anything is unsynced, without a pause.
+    - "records", "bytes": the append with which ``number`` records (bytes, framing included) are
+      unsynced returns only after a sync, so that fewer than ``number`` ever are when it returns.
+    - "time": a thread syncs ``number`` ns after the oldest unsynced record was written.
+    - "record": each append writes and syncs alone, before the next one begins.
+    - "group": who waits first syncs for all that wait (the leader). It first waits for as many as
+      the last group had, but at most ``max_wait_ns``, and no longer once ``max_batch`` records
+      (0: any number) are unsynced; alone it never waits."""
+
+    kind: str = "never"
+    number: int = 0
+    max_batch: int = 0
+    max_wait_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class LogOptions:
     """How a log is opened. ``segment_size`` bounds one file, in bytes; a log rotates before a
     record that would not fit."""
@@ -219,6 +240,11 @@ class LogOptions:
     format: str = "binary"  # "binary" | "text"
     segment_size: int = 64 << 20
     file_system: FileSystem | None = None  # None: the system's own
+    flush: FlushPolicy | None = None
+    """Open a CommittedLog (Capability.COMMIT). None: a log that one thread syncs itself."""
+    clock: Clock | None = None
+    """None: the system's own. With another one no thread is started: who moves that clock calls
+    ``CommittedLog.tick``, and a group's leader waits for nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +299,46 @@ class TruncatableLog(WriteAheadLog, Protocol):
         safe elsewhere, durably. The last segment stays, so records at or below ``sequence`` may
         stay too. Sequence numbers go on. Returns the number the log begins with now (that of the
         next record where it holds none). Raises as ``sync`` does."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlushStats:
+    """What a flush policy did since the log was opened. A group is what one sync made durable;
+    ``sizes[i]`` counts the groups of 2^i to 2^(i+1) - 1 records."""
+
+    groups: int
+    records: int  # in all groups
+    largest_group: int  # in records
+    max_unsynced_ns: int
+    """The longest time a written record was not yet durable; one that still is not counts too."""
+    sizes: tuple[int, ...] = ()
+
+
+class CommittedLog(WriteAheadLog, Protocol):
+    """A log under a flush policy. Any number of threads may call it. The number that ``append*``
+    return is a *ticket*: that record, and all before it, are written; whether it is durable too
+    when ``append*`` returns, the policy says. Appends go on while a sync runs, and only records
+    written before a sync began are made durable by it.
+
+    A failed write or sync poisons the log and moves no watermark: whoever waits then gets
+    LogWriteFailed, later calls LogPoisoned. After ``close``, and in a forked process, every call
+    raises LogClosed, but ``wait`` still returns for what is durable and ``close`` for ever."""
+
+    policy: FlushPolicy
+
+    def wait(self, ticket: int) -> None:
+        """Return once record ``ticket`` is durable. Under "never", "async", "records", "bytes"
+        and "time" too: a sync that began after the record was written is awaited, or done now.
+        Raises ValueError for a ticket that was not given."""
+
+    def commit(self, payload: Buffer, kind: int = RecordKind.DATA) -> int:
+        """``append`` and ``wait``."""
+
+    def tick(self) -> None:
+        """Do now what the thread of "async" and "time" would do at this time, if anything. A
+        failure poisons the log and is raised by the calls after it, not here."""
+
+    def flush_stats(self) -> FlushStats: ...
 
 
 class LogBackend(Backend, Protocol):
