@@ -152,6 +152,39 @@ class LogCorrupt(LogError):
         self.offset = offset
 
 
+class SnapshotUnusable(LogCorrupt):
+    """Records ``first``..``last`` are neither in the log nor in a snapshot that can be used.
+    ``path`` and ``offset`` name the newest snapshot that was rejected and where it is damaged,
+    or the log's folder where there is none."""
+
+    slug = "snapshot-unusable"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str,
+        offset: int,
+        first: int,
+        last: int,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(message, path=path, offset=offset, remedy=remedy)
+        self.first = first
+        self.last = last
+
+
+class SnapshotFailed(EngineError):
+    """A snapshot could not be made durable. The one before it and the log still hold everything,
+    and both go on. ``errno`` is the system's error number."""
+
+    slug = "snapshot-failed"
+
+    def __init__(self, message: str, *, errno: int, remedy: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.errno = errno
+
+
 class RecordTooLarge(LogError):
     """A record, batch or name beyond what the format can hold. ``size`` and ``limit`` in bytes
     (records for a batch)."""

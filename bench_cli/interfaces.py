@@ -44,6 +44,7 @@ class Capability(StrEnum):
     SELECTORS = "selectors"
     QUEUE = "queue"
     LOGGED = "logged"  # can draw through a log
+    SNAPSHOT = "snapshot"  # the state can be kept in snapshots beside the log: a SnapshotPool
     # caches
     VECTORED = "vectored"  # write_many / read_many
     WAL = "wal"  # can stand on a log
@@ -185,6 +186,28 @@ class Damage:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """A snapshot on disk. ``covered``: the log's last sequence number that it holds the effect
+    of; recovery passes over the records up to it. ``base``: the path of the snapshot it adds to,
+    None for a full one."""
+
+    path: str
+    covered: int
+    bytes: int
+    base: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotsRead:
+    """Which snapshots a recovery stands on. ``chain``: the full one and what was added to it, in
+    order; empty when it began at the start state. ``rejected``: newer ones that could not be
+    used, and why; the log reached back far enough to do without them."""
+
+    chain: tuple[SnapshotInfo, ...] = ()
+    rejected: tuple[Damage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Recovery:
     """What a recovery found. ``tail``: "clean" (closed, or ends exactly at a record), "torn"
     (an unfinished write was cut), or "corrupt" (damage before durable records, see
@@ -200,6 +223,7 @@ class Recovery:
     discarded_records: int = 0  # valid but beyond a gap that was never promised durable
     ambiguous_tail_bytes: int = 0
     damages: tuple[Damage, ...] = ()
+    snapshots: SnapshotsRead = SnapshotsRead()  # of engines that keep some; no part of a log
 
 
 Apply = Callable[[int, int, memoryview], None]
@@ -415,6 +439,28 @@ class RewardPool(Protocol):
         """Close the pool; its log stays open (whoever opened it closes it)."""
 
 
+@runtime_checkable
+class SnapshotPool(RewardPool, Protocol):
+    """A pool of a backend with ``SNAPSHOT``."""
+
+    def snapshot(
+        self,
+        directory: Path,
+        *,
+        incremental: bool = False,
+        file_system: FileSystem | None = None,
+    ) -> SnapshotInfo:
+        """Keep all draws so far in a file in ``directory``, the log's, and let the log forget the
+        records it covers. The log must hold nothing else that is still needed. When it returns,
+        the snapshot is durable and was read back; whatever fails before that leaves the one
+        before and the log as they are.
+
+        ``incremental``: only the items drawn since the last snapshot in this directory, which
+        becomes the base; a full one where there is none. Reserved items count as left. Draws go
+        on while the file is written. Raises Unsupported without a log, SnapshotFailed, and what
+        ``sync`` raises (so a poisoned log takes none)."""
+
+
 DrawCallback = Callable[[int, str | None, BaseException | None], None]
 """``callback(draw id, item name, error)``: (id, name, None) or (0, None, error)."""
 
@@ -460,8 +506,12 @@ class PoolBackend(Backend, Protocol):
         selector: str = "fenwick",
         flush_every: int = 0,
     ) -> tuple[RewardPool, WriteAheadLog, Recovery]:
-        """Rebuild a pool from its log and open that log for appending. Draw ids go on after the
-        last recovered one; the generator starts from ``seed``."""
+        """Rebuild a pool from its newest usable snapshots and its log, and open that log for
+        appending. Draw ids go on after the last recovered one; the generator starts from
+        ``seed``. ``Recovery.snapshots`` tells what was used and what was rejected; the other
+        fields are the log's. Raises CatalogueError when the snapshots or the log are of another
+        catalogue, SnapshotUnusable when the log does not reach back to a usable snapshot (or,
+        without one, to the first record), and what opening the log raises."""
 
     def queue(
         self, pool: RewardPool, *, capacity: int = 1024, ack: str = "logged", mode: str = "caller"
@@ -596,10 +646,12 @@ class BlockCache(Protocol):
         """Give buffers beyond ``pool_bytes`` back to the system."""
 
     def stats(self) -> CacheStats: ...
-    def checkpoint(self) -> None:
+    def checkpoint(self, *, incremental: bool = False) -> SnapshotInfo:
         """Shorten the log to what is still dirty: the dirty blocks and all file sizes go to a
-        snapshot beside the log, durably, and only then is the log reset. Raises Unsupported
-        without a log and its directory."""
+        snapshot beside the log, durably and read back, and only then is the log reset.
+        ``incremental``: only the blocks that changed since the last snapshot, which becomes the
+        base; a full one where there is none. Raises Unsupported without a log and its directory,
+        SnapshotFailed, and what ``sync`` of the log raises."""
 
     def close(self) -> None:
         """Release all memory; the log stays open (whoever opened it closes it). Idempotent."""
@@ -649,9 +701,10 @@ class CacheBackend(Backend, Protocol):
     ) -> tuple[BlockCache, WriteAheadLog, Recovery]:
         """The cache as it was acknowledged, from the last checkpoint and the log, and that log
         opened for appending. ``block_size`` must be that of the run which wrote the log. Clean
-        blocks are kept as far as the limits allow. Raises CacheFull when the dirty blocks alone
-        are beyond the limits (the log is untouched), LogCorrupt for a damaged snapshot, and what
-        opening the log raises."""
+        blocks are kept as far as the limits allow. ``Recovery.snapshots`` tells which snapshots
+        were used and which rejected. Raises CacheFull when the dirty blocks alone are beyond the
+        limits (the log is untouched), SnapshotUnusable when the log does not reach back to a
+        usable snapshot, and what opening the log raises."""
 
     def store(self, kind: str, directory: Path) -> BlockStore:
         """A block store to upload to: "memory", or "directory" (files below ``directory``)."""
