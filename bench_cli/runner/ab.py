@@ -34,7 +34,7 @@ from bench_cli.stats.verdict import Trial, log_ratios
 
 BASE, HEAD = 0, 1
 TIME = "ns_per_op"
-_SAME_WORK = 1.5
+_SAME_WORK = 4
 """Sides whose calibrations differ by less do the same number of batches; a fixed difference
 between them would look like a change."""
 

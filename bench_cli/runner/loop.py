@@ -22,6 +22,10 @@ OVERHEAD_TRIALS = 5
 CLOCK_TRIALS = 1_000
 WALL_CAP = 12
 """No sample takes longer than about this many times ``min_sample_ns`` with its preparation."""
+TRIES = 3
+PATIENCE_NS = 100_000_000
+"""A calibration that meets the cap at once tries so often, within this time, before it believes
+it: one preparation that was held up would make every sample of the row a single batch."""
 
 
 @dataclass(slots=True)
@@ -176,24 +180,36 @@ def calibrate(body: Body, min_sample_ns: int, now: Now = time.perf_counter_ns) -
     """The beginning of the warm-up: one sample, discarded.
 
     The number of batches follows from the faster half of the warm-up's batches, so that a first,
-    cold one does not make every sample too short.
+    cold one does not make every sample too short; what a batch takes with its preparation, from
+    the least disturbed try.
     """
     overhead = loop_overhead_ns(body.info.loop, now)
     if body.info.batches:
         first = take_sample(body, body.info.batches, overhead, now)
         return Calibration(body.info.batches, overhead, batch_ns=tuple(first.batch_ns))
     batch_ns: list[int] = []
+    walls: list[float] = []
     cap_ns = WALL_CAP * min_sample_ns
     began = now()
-    while not batch_ns or (sum(batch_ns) < min_sample_ns and now() - began < cap_ns):
+    while not walls or (
+        sum(batch_ns) < min_sample_ns and _goes_on(len(walls), now() - began, cap_ns)
+    ):
         batches = _batches_left(batch_ns, min_sample_ns)
+        tried = now()
         batch_ns += take_sample(body, batches, overhead, now).batch_ns
-    wall_per_batch = max(1.0, (now() - began) / len(batch_ns))
+        walls.append((now() - tried) / batches)
+    wall_per_batch = max(1.0, min(walls))
     fast_half = sorted(batch_ns)[: max(1, len(batch_ns) // 2)]
     typical = max(1.0, sum(fast_half) / len(fast_half))
     wanted = int(min_sample_ns * 1.05 / typical) + 1
     most = max(1, int(cap_ns / wall_per_batch))
     return Calibration(min(wanted, most), overhead, wanted > most, tuple(batch_ns))
+
+
+def _goes_on(tries: int, wall_ns: int, cap_ns: int) -> bool:
+    if wall_ns < cap_ns:
+        return True
+    return tries < TRIES and wall_ns < max(2 * cap_ns, PATIENCE_NS)
 
 
 def repeat(body: Body, batches: int, now: Now = time.perf_counter_ns) -> Calibration:

@@ -115,6 +115,17 @@ def test_a_body_with_long_preparation_does_not_calibrate_for_ever() -> None:
     assert clock.time - before < 22 * 50_000_000
 
 
+def test_one_preparation_that_is_held_up_does_not_make_every_sample_a_single_batch() -> None:
+    class HeldUp(FakeBody):
+        def prepare(self) -> None:
+            if not self.calls:
+                self.clock.time += 30_000_000
+            super().prepare()
+
+    clock = FakeClock()
+    assert calibrate(HeldUp(clock, [10_000]), 1_000_000, clock).batches > 1
+
+
 def test_a_sustained_body_keeps_its_own_number_of_batches() -> None:
     clock = FakeClock()
     body = FakeBody(clock, [10], batches=16)
