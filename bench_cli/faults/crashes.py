@@ -10,7 +10,7 @@ from bench_cli.errors import BenchError
 from bench_cli.faults.history import History, Kept, Need, Step, drive
 from bench_cli.faults.images import Content, DiskState
 from bench_cli.faults.judge import out_of_bounds, violation
-from bench_cli.faults.recorder import HOME, ImageFiles, Recorder
+from bench_cli.faults.recorder import HOME, QUICK_HOME, ImageFiles, Recorder
 from bench_cli.interfaces import LogBackend, LogOptions, Recovery
 
 
@@ -54,7 +54,7 @@ class Reading:
         keep = records.append
         self._files.load(image)
         found = self._backend.recover(
-            HOME, self._options, lambda at, kind, data: keep((at, kind, bytes(data)))
+            QUICK_HOME, self._options, lambda at, kind, data: keep((at, kind, bytes(data)))
         )
         return found, records
 

@@ -41,6 +41,9 @@ class FileState:
     sizes: list[int] = field(default_factory=list)
     stuck: set[int] = field(default_factory=set)
     whole: bytes | None = b""  # of ``now``; None when it has to be made again
+    made: dict[tuple[int, ...], bytes] = field(default_factory=dict)
+    """Contents built since the last operation, by choice: one file's recur with the choices of
+    the others."""
 
     def write(self, offset: int, data: bytes, cut: int) -> None:
         """``cut`` > 0: the content with only so many bytes of ``data`` is possible too."""
@@ -60,6 +63,7 @@ class FileState:
             if offset // PAGE <= sector * SECTOR // PAGE <= (end - 1) // PAGE
         }
         self.whole = None
+        self.made.clear()
 
     def _remember(self, offset: int, end: int) -> None:
         for sector in range(offset // SECTOR, (end - 1) // SECTOR + 1):
@@ -76,10 +80,12 @@ class FileState:
         else:
             self.now.extend(bytes(length - len(self.now)))
         self.whole = None
+        self.made.clear()
 
     def sync(self, start: int, end: int) -> None:
         """The pages of ``start..end`` (-1: all) are on the disk as they are now."""
         self.sizes.clear()
+        self.made.clear()
         for sector in self._covered(start, end):
             if sector not in self.stuck:
                 del self.older[sector]
@@ -102,10 +108,13 @@ class FileState:
         """How many values each uncertain thing has: the length first, then the sectors."""
         return [len(self.sizes) + 1, *(len(versions) + 1 for versions in self.older.values())]
 
-    def content(self, choice: Sequence[int]) -> bytes:
+    def content(self, choice: tuple[int, ...]) -> bytes:
         """0 is the newest of each thing."""
-        if not any(choice):
-            return self.newest()
+        if choice not in self.made:
+            self.made[choice] = self._build(choice) if any(choice) else self.newest()
+        return self.made[choice]
+
+    def _build(self, choice: tuple[int, ...]) -> bytes:
         made = bytearray(self.now)
         if choice[0]:
             length = self.sizes[choice[0] - 1]
@@ -164,21 +173,35 @@ class DiskState:
 
     def newest(self) -> Content | None:
         """What a killed process leaves: everything done is there."""
-        return self._content(self._names([0] * len(self.pending)), {})
+        names = self._names((0,) * len(self.pending))
+        if names is None:
+            return None
+        return {name: self.files[n].newest() for name, n in names.items() if n >= 0}
 
     def images(self, most: int) -> Iterator[Content | None]:
         """Up to ``most`` images of a crash now; all there are where they are few."""
-        names = [2] * len(self.pending)
-        sizes = {number: file.choices() for number, file in self.files.items()}
-        axes = names + [size for number in sizes for size in sizes[number]]
+        axes, parts = [2] * len(self.pending), {}
+        for number, file in self.files.items():
+            own = file.choices()
+            parts[number] = slice(len(axes), len(axes) + len(own))
+            axes += own
+        named: dict[tuple[int, ...], dict[str, int] | None] = {}
         for choice in self._choices(axes, most):
-            files, at = {}, len(names)
-            for number, own in sizes.items():
-                files[number] = choice[at : at + len(own)]
-                at += len(own)
-            yield self._content(self._names(choice[: len(names)]), files)
+            head = choice[: len(self.pending)]
+            if head not in named:
+                named[head] = self._names(head)
+            names = named[head]
+            yield (
+                None
+                if names is None
+                else {
+                    name: self.files[number].content(choice[parts[number]])
+                    for name, number in names.items()
+                    if number >= 0
+                }
+            )
 
-    def _choices(self, axes: list[int], most: int) -> Iterator[Sequence[int]]:
+    def _choices(self, axes: list[int], most: int) -> Iterator[tuple[int, ...]]:
         total = 1
         for axis in axes:
             total *= axis
@@ -191,7 +214,7 @@ class DiskState:
         for index in range(most):
             yield self._drawn(axes, uncertain, index)
 
-    def _drawn(self, axes: list[int], uncertain: list[int], index: int) -> list[int]:
+    def _drawn(self, axes: list[int], uncertain: list[int], index: int) -> tuple[int, ...]:
         """All at random, or but a few things old, or but a few things new: the images that bugs
         show in are at these corners."""
         chance = self.random.random
@@ -200,7 +223,7 @@ class DiskState:
         for at in uncertain:
             if chance() < share:
                 choice[at] = 1 + int(chance() * (axes[at] - 1))
-        return choice
+        return tuple(choice)
 
     def _names(self, choice: Sequence[int]) -> dict[str, int] | None:
         if not self.pending:
@@ -210,17 +233,6 @@ class DiskState:
             if not old:
                 _apply(folders, op)
         return folders.get(str(HOME)) if HOME.name in folders[str(ROOT)] else None
-
-    def _content(
-        self, names: dict[str, int] | None, files: dict[int, Sequence[int]]
-    ) -> Content | None:
-        if names is None:
-            return None
-        return {
-            name: self.files[number].content(files.get(number, ()))
-            for name, number in names.items()
-            if number >= 0
-        }
 
 
 def _apply(folders: dict[str, dict[str, int]], op: Op) -> None:
