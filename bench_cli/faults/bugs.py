@@ -18,7 +18,7 @@ from bench_cli.wal.codec import Codec
 from bench_cli.wal.files import MappedSegment
 from bench_cli.wal.log import BasicBackend, FileLog
 from bench_cli.wal.recovery import Scan
-from bench_cli.wal.segment import SegmentSet
+from bench_cli.wal.segment import Retired, SegmentSet
 
 Making = Callable[[], AbstractContextManager[LogBackend]]
 
@@ -184,6 +184,14 @@ class SyncsCurrentOnly(SegmentSet):
         self._close_unsynced()
 
 
+class ForgetsTheBase(SegmentSet):
+    def _rebased(self, full: Retired) -> Retired:
+        return full
+
+    def _rebase_current(self) -> None:
+        """Nothing says that the log begins here now."""
+
+
 class BatchInPieces(FileLog):
     def append_many(self, payloads: Sequence[Buffer], kind: int = 1) -> int:
         return [self.append(payload, kind) for payload in payloads][-1]
@@ -328,6 +336,8 @@ BUGS = (
     Bug("not poisoned", "the log goes on after a failed write", variant(log_type=NeverPoisoned)),
     Bug("full segments unsynced", "a sync leaves out the segments before the current one",
         variant(set_type=SyncsCurrentOnly)),
+    Bug("removed without a base", "old segments go, and nothing says where the log begins",
+        variant(set_type=ForgetsTheBase)),
     Bug("batch in pieces", "a batch is several frames", variant(log_type=BatchInPieces)),
     Bug("footer before sync", "the clean-close mark is written with what it promises",
         variant(log_type=FooterFirst)),

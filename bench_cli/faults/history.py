@@ -9,18 +9,20 @@ from typing import NamedTuple
 
 from bench_cli.errors import BenchError, LogClosed, LogPoisoned
 from bench_cli.faults.recorder import HOME, Recorder
-from bench_cli.interfaces import LogBackend, LogOptions, WriteAheadLog
+from bench_cli.interfaces import LogBackend, LogOptions, TruncatableLog, WriteAheadLog
 
 Kept = tuple[int, int, bytes]
 """(sequence, kind, payload) of one record."""
 
 
 class Step(NamedTuple):
-    """``do``: append, batch, sync, reset, close. A batch has several payloads."""
+    """``do``: append, batch, sync, reset, truncate, close. A batch has several payloads.
+    ``truncate`` is asked to keep the newest ``keep`` records; a log that cannot is not asked."""
 
     do: str
     kind: int = 1
     payloads: tuple[bytes, ...] = ()
+    keep: int = 0
 
 
 POLICIES = {"record": 1, "every-8": 8, "never": 0}
@@ -29,8 +31,9 @@ POLICIES = {"record": 1, "every-8": 8, "never": 0}
 
 def steps(seed: int, count: int, policy: str, size: int = 0, reset: bool = True) -> list[Step]:
     """A log of about ``count`` records: single ones and batches, of varied sizes (or all of
-    ``size`` bytes), emptied once on the way, closed at the end by half of the seeds."""
-    draw = random.Random(f"{seed} {policy}")
+    ``size`` bytes), emptied once on the way or cut at the front now and then, closed at the end
+    by half of the seeds."""
+    draw, cuts = random.Random(f"{seed} {policy}"), random.Random(f"{seed} {policy} cuts")
     every, made, since = POLICIES[policy], 0, 0
     planned: list[Step] = []
     emptied = count // 2 if reset and draw.random() < 0.5 else -1
@@ -45,6 +48,8 @@ def steps(seed: int, count: int, policy: str, size: int = 0, reset: bool = True)
         if emptied >= 0 and made >= emptied:
             planned.append(Step("reset"))
             emptied, since = -1, 0
+        elif reset and emptied < 0 and cuts.random() < 0.08:
+            planned.append(Step("truncate", keep=cuts.choice((0, 3, 12))))
     return [*planned, Step("close")] if draw.random() < 0.5 else planned
 
 
@@ -137,6 +142,9 @@ def _do(log: WriteAheadLog, step: Step, history: History, disk: Recorder) -> Non
                 f"append returned {last}, the record is number {history.now.attempted}"
             )
         history.mark(len(disk.ops), written=history.now.attempted)
+    elif step.do == "truncate":
+        if isinstance(log, TruncatableLog):
+            _truncate(log, step, history, disk)
     elif step.do == "reset":
         history.mark(len(disk.ops), bases=(*now.bases, now.attempted))
         log.reset()
@@ -144,6 +152,17 @@ def _do(log: WriteAheadLog, step: Step, history: History, disk: Recorder) -> Non
     else:
         log.sync() if step.do == "sync" else log.close()
         history.mark(len(disk.ops), promised=now.attempted)
+
+
+def _truncate(log: TruncatableLog, step: Step, history: History, disk: Recorder) -> None:
+    """Where the log begins meanwhile depends on where its segments do."""
+    now = history.now
+    base, last = now.bases[-1], now.attempted - step.keep
+    history.mark(len(disk.ops), bases=tuple(range(base, max(base, last) + 1)))
+    first = log.truncate_front(last)
+    if not base < first <= max(base, last) + 1:
+        history.complaints.append(f"cut at {last}, the log begins with {first}, before {base + 1}")
+    history.mark(len(disk.ops), bases=(first - 1,))
 
 
 def _failed(log: WriteAheadLog, error: Exception, history: History) -> None:

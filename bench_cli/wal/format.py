@@ -19,10 +19,12 @@ A header slot of the binary format::
 
 ``flags`` bit 0 marks a base: nothing before this segment belongs to the log, and its records begin
 with ``first sequence``. The header of any other segment is written before it is needed, and has
-zero there. Such a segment begins with a link: a frame of the kind ``FOOTER`` whose sequence is that
-of the first record, and whose payload is the chain value in 8 hexadecimal digits. That is the
-checksum of the last frame of the segment before, so that a segment from another history does not
-pass as the next one; its lag says up to where the segments before were known to be durable.
+zero there. When those before it are removed it is made a base: the same header with its first
+sequence and ``flags`` bit 1 goes into the other slot. Such a segment begins with a link: a frame of
+the kind ``FOOTER`` whose sequence is that of the first record, and whose payload is the chain value
+in 8 hexadecimal digits. That is the checksum of the last frame of the segment before, so that a
+segment from another history does not pass as the next one; its lag says up to where the segments
+before were known to be durable.
 
 A frame of the binary format, 8-byte aligned::
 
@@ -51,6 +53,7 @@ MAGIC = b"BENCHWAL"
 VERSION = 1
 ENDIAN_TAG = 0xFEFF  # reads as 0xFFFE where the byte order was swapped
 BASE = 1
+LINKED = 2  # a base that begins with a link all the same
 SLOT = 512  # the smallest unit a disk writes: a torn write never spans two slots
 DATA_START = 2 * SLOT
 MAX_SEGMENT = 1 << 30  # bounds what a reader of a hostile sparse file has to look at
@@ -102,10 +105,28 @@ class SegmentHeader:
     first_sequence: int  # 0: not a base
     capacity: int  # bytes preallocated for the file
     crc: int = 0  # its own checksum, set by encoding and decoding
+    link_kept: bool = False  # a base that was made one later
 
     @property
     def base(self) -> bool:
         return self.first_sequence > 0
+
+    @property
+    def linked(self) -> bool:
+        return not self.base or self.link_kept
+
+    @property
+    def flags(self) -> int:
+        return (BASE | LINKED if self.link_kept else BASE) if self.base else 0
+
+    @classmethod
+    def of(
+        cls, number: int, salt: int, first_sequence: int, capacity: int, flags: int, crc: int
+    ) -> SegmentHeader | None:
+        """None for fields that are never written."""
+        header = cls(number, salt, first_sequence, capacity, crc, bool(flags & LINKED))
+        known = MIN_SEGMENT <= capacity <= MAX_SEGMENT and flags == header.flags
+        return header if known else None
 
 
 def segment_name(number: int) -> str:
@@ -114,12 +135,11 @@ def segment_name(number: int) -> str:
 
 def encode_header(header: SegmentHeader) -> tuple[bytes, int]:
     """(a slot of 512 bytes, its checksum)."""
-    flags = BASE if header.base else 0
     body = _HEADER.pack(
         MAGIC,
         VERSION,
         ENDIAN_TAG,
-        flags,
+        header.flags,
         header.number,
         header.salt,
         header.first_sequence,
@@ -139,9 +159,7 @@ def decode_header(slot: bytes) -> SegmentHeader | None:
     if (magic, version, endian) != (MAGIC, VERSION, ENDIAN_TAG) or crc32c(body) != crc:
         return None
     number, salt, first_sequence, capacity = fields
-    if not MIN_SEGMENT <= capacity <= MAX_SEGMENT or bool(flags & BASE) != (first_sequence > 0):
-        return None
-    return SegmentHeader(number, salt, first_sequence, capacity, crc)
+    return SegmentHeader.of(number, salt, first_sequence, capacity, flags, crc)
 
 
 def choose_header(
@@ -150,11 +168,13 @@ def choose_header(
     """(index, header) of the slot that counts in the file called ``number``: the rename is what
     makes an emptying happen. A valid header of any other number is what an emptying left behind
     (or what one that never happened prepared), and must not be used: the frames that follow were
-    written under the other slot, which is then damaged."""
+    written under the other slot, which is then damaged. Where both have the number, the base was
+    written later, when the segments before were removed."""
+    chosen = None
     for index, header in enumerate(slots):
-        if header and header.number == number:
-            return index, header
-    return None
+        if header and header.number == number and (chosen is None or header.base):
+            chosen = index, header
+    return chosen
 
 
 # --- frames ----------------------------------------------------------------------------------

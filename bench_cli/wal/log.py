@@ -1,8 +1,9 @@
 """The write-ahead log, Python twin: open, append, rotate, sync, reset, close. This is the
 specification; ``native.pyx`` does the same call for call and byte for byte.
 
-A flush policy or a group commit stands in front of ``append`` and ``sync`` (an object with the
-same methods around a log); a snapshot calls ``reset`` when it is durable.
+A flush policy or a group commit (``flush.py``) stands in front of it, with the same methods; it
+syncs in three steps, so that appends can go on meanwhile. A snapshot calls ``reset`` when it is
+durable.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from bench_cli.errors import (
     RecordTooLarge,
 )
 from bench_cli.filesystem import SYSTEM
+from bench_cli.flushing import flushed
 from bench_cli.interfaces import (
     Apply,
     Buffer,
@@ -31,6 +33,7 @@ from bench_cli.interfaces import (
     LogStats,
     RecordKind,
     Recovery,
+    WriteAheadLog,
 )
 from bench_cli.payloads import (
     encode_remove,
@@ -41,10 +44,19 @@ from bench_cli.payloads import (
 )
 from bench_cli.wal import format as fmt
 from bench_cli.wal.files import MappedSegment, Segment
+from bench_cli.wal.flush import FlushedLog
 from bench_cli.wal.recovery import Scan, recover
 from bench_cli.wal.segment import SegmentSet, check_options
 
-VOLATILE = frozenset({Capability.BATCH, Capability.FILE_RECORDS, Capability.RESET})
+VOLATILE = frozenset(
+    {
+        Capability.BATCH,
+        Capability.COMMIT,
+        Capability.FILE_RECORDS,
+        Capability.RESET,
+        Capability.TRUNCATE,
+    }
+)
 ON_DISK = VOLATILE | {
     Capability.RECOVERY,
     Capability.SYNC,
@@ -128,6 +140,10 @@ class NoneLog(FileRecords):
     def reset(self) -> None:
         self._check_open()
 
+    def truncate_front(self, sequence: int) -> int:
+        self._check_open()
+        return self._last + 1
+
     def stats(self) -> LogStats:
         return LogStats(self._last, 0, 0, 0, 0, 0, 0, 0, self._last, 0)
 
@@ -139,11 +155,21 @@ class NoneLog(FileRecords):
             raise LogClosed("the log is closed")
 
 
+def _nobody_syncs() -> None:
+    """Without a flush policy in front, the thread that rotates is the one that syncs."""
+
+
+def under_policy(log: WriteAheadLog, options: LogOptions) -> WriteAheadLog:
+    """``log``, behind the flush policy of ``options`` if there is one."""
+    return log if options.flush is None else FlushedLog(log, options.flush, options.clock)
+
+
 class FileLog(FileRecords):
     """A log in segment files, written by ``pwrite`` or through a mapping."""
 
     def __init__(self, segments: SegmentSet, scan: Scan) -> None:
         self.format = segments.codec.name
+        self.settle: Callable[[], None] = _nobody_syncs
         self._segments = segments
         self._next = scan.next_sequence
         self._durable = self._next - 1  # opening synced what it found
@@ -202,6 +228,7 @@ class FileLog(FileRecords):
             )
 
     def _rotate(self) -> None:
+        self.settle()
         try:
             self._end, self._chain = self._segments.rotate(
                 self._next, self._durable, self._end, self._chain
@@ -213,15 +240,31 @@ class FileLog(FileRecords):
     # --- the rest ----------------------------------------------------------------------------
 
     def sync(self) -> None:
-        self._check_usable()
+        reach, failed = self.begin_sync(), None
         try:
-            self._segments.sync_retired()
-            self._segments.current.sync(self._synced, self._end)
+            self.run_sync(reach)
         except OSError as error:
+            failed = error
+        self.end_sync(reach, failed)
+
+    def begin_sync(self) -> tuple[int, int]:
+        """(end, last sequence number) of what will be synced."""
+        self._check_usable()
+        return self._end, self._next - 1
+
+    def run_sync(self, reach: tuple[int, int]) -> None:
+        self._segments.sync_retired()
+        self._segments.current.sync(self._synced, reach[0])
+
+    def end_sync(self, reach: tuple[int, int], error: OSError | None) -> None:
+        if error is not None:
             raise self._fail(error) from error
-        self._synced = self._end
-        self._durable = self._next - 1
+        self._synced, self._durable = reach
         self._syncs += 1
+
+    @property
+    def grown(self) -> int:
+        return self._bytes
 
     def reset(self) -> None:
         self._check_usable()
@@ -232,6 +275,14 @@ class FileLog(FileRecords):
         self._durable = self._next - 1
         self._end = self._synced = fmt.DATA_START
         self._chain = self._segments.current.header.crc
+
+    def truncate_front(self, sequence: int) -> int:
+        self._check_usable()
+        try:
+            self._segments.truncate(sequence)
+        except OSError as error:
+            raise self._fail(error) from error
+        return self._segments.first
 
     def stats(self) -> LogStats:
         segments, size, allocated = self._segments.sizes(self._end)
@@ -297,8 +348,8 @@ class NoneBackend:
     def durability(self, options: Mapping[str, Any]) -> Durability:
         return Durability("D0")
 
-    def open(self, directory: Path, options: LogOptions) -> NoneLog:
-        return NoneLog(options)
+    def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
+        return under_policy(NoneLog(options), options)
 
     def recover(self, directory: Path, options: LogOptions, apply: Apply | None = None) -> Recovery:
         return Recovery(0, 0, 0, "clean", 0, 0)
@@ -319,11 +370,11 @@ class BasicBackend:
         self._salts = salts
 
     def durability(self, options: Mapping[str, Any]) -> Durability:
-        return Durability("D1", None, "I1", "C2")
+        return flushed(Durability("D1", None, "I1", "C2"), options.get("flush"))
 
-    def open(self, directory: Path, options: LogOptions) -> FileLog:
+    def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
         segments = SegmentSet(directory, options, self.segment_type, self._salts)
-        return FileLog(segments, segments.start())
+        return under_policy(FileLog(segments, segments.start()), options)
 
     def recover(self, directory: Path, options: LogOptions, apply: Apply | None = None) -> Recovery:
         check_options(options)

@@ -322,6 +322,20 @@ cdef class NativeLog:
         finally:
             end_work(self)
 
+    def truncate_front(self, sequence):
+        if self.state:
+            enter(self)
+        if self.storage == NONE:
+            return self.next
+        begin_work(self)
+        try:
+            self.segments.truncate(sequence)
+        except OSError as error:
+            raise fail(self, error) from error
+        finally:
+            end_work(self)
+        return self.segments.first
+
     def stats(self):
         segments, size, allocated = 0, 0, 0
         if self.storage != NONE:

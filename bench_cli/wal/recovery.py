@@ -17,8 +17,8 @@ damage of its own:
 - A last segment that is shorter than its header says, without the clean-close mark: the crash came
   while it was made or opened again, and nothing is missing; or someone cut it, and what was behind
   is gone. Nobody can tell: the bytes it lacks are ambiguous.
-- A base segment with files before it: a crash stopped an emptying of the log before the old files
-  were removed. They are ignored.
+- A base segment with files before it: a crash stopped an emptying of the log, or the removal of
+  its oldest segments, before the old files were gone. They are ignored.
 - A header numbered one above its file name: a crash stopped an emptying before the rename. The old
   header counts, and with it the whole old log.
 - A segment whose link names a later record than the next one expected: the one before ends early.
@@ -102,6 +102,7 @@ class Scan:
     leftover: list[SegmentFile] = field(default_factory=list)
     resume: SegmentFile | None = None  # where delivering stopped
     ends: list[int] = field(default_factory=list)  # logical ends, one per live segment
+    lasts: list[int] = field(default_factory=list)  # the last sequence of each of them
     first: int = 0
     next: int = 1
     records: int = 0
@@ -296,6 +297,7 @@ def _read_segment(
             scan.link = scan.chain
         _read_frames(scan, segment.path, reader, codec, seed)
     scan.ends.append(scan.end)
+    scan.lasts.append(scan.next - 1)
     scan.bytes_read += limit
     scan.tail = max(0, reader.data_end - scan.position)
     if not scan.intact:
@@ -317,15 +319,16 @@ def _enter_segment(
 ) -> None:
     """Find where the records of the segment start, and how it follows the one before."""
     assert segment.header is not None
-    start = DATA_START
-    if segment.header.base:
-        scan.first = scan.next = segment.header.first_sequence
-        scan.chain = scan.link = segment.header.crc
-    else:
-        link = codec.frame_at(reader, DATA_START, seed, 1, MAX_SEQUENCE)
+    start, header = DATA_START, segment.header
+    if header.base:
+        scan.first = scan.next = header.first_sequence
+        scan.chain = scan.link = header.crc
+    if header.linked:
+        link = codec.frame_at(reader, DATA_START, seed, max(1, header.first_sequence), MAX_SEQUENCE)
         chain = decode_link(link) if isinstance(link, Frame) else None
         sequence = link.sequence if isinstance(link, Frame) and chain is not None else 0
-        _check_place(scan, segment, previous, sequence, chain)
+        if not header.base:
+            _check_place(scan, segment, previous, sequence, chain)
         if isinstance(link, Frame) and chain is not None:
             scan.promised = max(scan.promised, link.durable)
             scan.chain = link.crc if scan.intact else scan.chain
@@ -377,7 +380,7 @@ def _drop_unread(scan: Scan) -> None:
         return
     kept = scan.live.index(scan.resume) + 1
     scan.leftover += scan.live[kept:]
-    del scan.live[kept:], scan.ends[kept:]
+    del scan.live[kept:], scan.ends[kept:], scan.lasts[kept:]
 
 
 def _read_frames(scan: Scan, path: Path, reader: Reader, codec: Codec, seed: int) -> None:

@@ -50,9 +50,13 @@ def check_options(options: LogOptions) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """A full segment: only its size is still of interest, and its removal."""
+    """A full segment: only its size is still of interest, its removal, and that of those before
+    it. ``last``: its last sequence number."""
 
     path: Path
+    header: SegmentHeader
+    slot: int
+    last: int
     end: int
     allocated: int
 
@@ -74,6 +78,7 @@ class SegmentSet:
         self.codec = CODECS[options.format]
         self.directory = directory
         self.rotations = 0
+        self.first = 1  # the number the log begins with
         self._options = options
         self._segment_type = segment_type
         self._salts = salts
@@ -123,8 +128,11 @@ class SegmentSet:
         for file in reversed(scan.leftover):  # a crash must not leave one behind a missing one
             self.fs.unlink(file.path)
             self.fs.sync_directory(self.directory)
-        for file, end in zip(scan.live[:-1], scan.ends[:-1], strict=True):
-            self._retired.append(Retired(file.path, end, self._synced(file.path)))
+        for file, last, end in zip(scan.live[:-1], scan.lasts[:-1], scan.ends[:-1], strict=True):
+            assert file.header is not None
+            held = self._synced(file.path)
+            self._retired.append(Retired(file.path, file.header, file.slot, last, end, held))
+        self.first = scan.first or 1
         if scan.live:
             self._reopen(scan)
         else:
@@ -199,9 +207,9 @@ class SegmentSet:
         else:
             new = self._create(self.current.header.number + 1)
             new.populate()
-        allocated = self.fs.allocated(self.current.fd)
-        self._retired.append(Retired(self.current.path, end, allocated))
         old, self.current = self.current, new
+        held = self.fs.allocated(old.fd)
+        self._retired.append(Retired(old.path, old.header, old.slot, sequence - 1, end, held))
         self.rotations += 1
         self._unsynced.append(old)
         if len(self._unsynced) > MAX_UNSYNCED:
@@ -253,6 +261,7 @@ class SegmentSet:
         header, slot = self._header(
             segment.header.number + 1, segment.header.capacity, first_sequence
         )
+        self.first = first_sequence
         unused = 1 - segment.slot
         segment.write(unused * SLOT, slot)
         segment.sync(unused * SLOT, unused * SLOT + SLOT)
@@ -267,6 +276,49 @@ class SegmentSet:
             self._retired.pop()
         for at in range(DATA_START, end, len(_ZEROS)):
             segment.write(at, memoryview(_ZEROS)[: min(len(_ZEROS), end - at)])
+
+    def truncate(self, sequence: int) -> None:
+        """Remove the full segments that end at or below ``sequence``. The first one left is made
+        a base before: from there on those before it do not belong to the log, so it does not
+        matter which of them a crash leaves."""
+        covered = 0
+        while covered < len(self._retired) and self._retired[covered].last <= sequence:
+            covered += 1
+        if not covered:
+            return
+        self.first = self._retired[covered - 1].last + 1
+        if covered < len(self._retired):
+            self._retired[covered] = self._rebased(self._retired[covered])
+        else:
+            self._rebase_current()
+        self._close_unsynced(self._retired[covered - 1].header.number)
+        for _ in range(covered):
+            self.fs.unlink(self._retired[0].path)
+            self._retired.pop(0)
+
+    def _rebased(self, full: Retired) -> Retired:
+        header, slot = self._base_of(full.header)
+        unused = 1 - full.slot
+        fd = self.fs.open(full.path, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            write_all(self.fs, fd, slot, unused * SLOT)
+            uninterrupted(lambda: self.fs.sync(fd))
+        finally:
+            self.fs.close(fd)
+        return replace(full, header=header, slot=unused)
+
+    def _rebase_current(self) -> None:
+        segment = self.current
+        segment.header, slot = self._base_of(segment.header)
+        segment.slot = 1 - segment.slot
+        segment.write(segment.slot * SLOT, slot)
+        segment.sync(0, DATA_START + LINK_ROOM)  # the link too: it stands before all records
+
+    def _base_of(self, header: SegmentHeader) -> tuple[SegmentHeader, bytes]:
+        """The same header, with the number its records begin with."""
+        base = replace(header, first_sequence=self.first, link_kept=True)
+        slot, crc = self.codec.header(base)
+        return replace(base, crc=crc), slot
 
     def sizes(self, end: int) -> tuple[int, int, int]:
         """(segments, logical bytes, allocated bytes)."""
@@ -298,14 +350,15 @@ class SegmentSet:
     def release(self) -> None:
         """Close everything and release the lock."""
         self._forget_ahead()
-        self._close_unsynced()
         if self._open:
             self._open = False
+            self._close_unsynced()
             self.current.close()
         if self._lock_fd is not None:
             fd, self._lock_fd = self._lock_fd, None
             self.fs.close(fd)
 
-    def _close_unsynced(self) -> None:
-        while self._unsynced:
-            self._unsynced.pop().close()
+    def _close_unsynced(self, last: int | None = None) -> None:
+        """Without a sync: all of them, or those up to the one of that number."""
+        while self._unsynced and (last is None or self._unsynced[0].header.number <= last):
+            self._unsynced.pop(0).close()

@@ -28,11 +28,8 @@ from collections.abc import Sequence
 
 from bench_cli.interfaces import RecordKind
 from bench_cli.wal.format import (
-    BASE,
     FOOTER,
     MAX_BATCH,
-    MAX_SEGMENT,
-    MIN_SEGMENT,
     NOTHING_DURABLE,
     SLOT,
     VERSION,
@@ -135,7 +132,7 @@ def encode_header(header: SegmentHeader) -> tuple[bytes, int]:
     """(a slot of 512 bytes, its checksum)."""
     body = (
         f"BENCHWAL {VERSION} text {header.number} {header.salt:016x} {header.first_sequence}"
-        f" {header.capacity} {BASE if header.base else 0} "
+        f" {header.capacity} {header.flags} "
     ).encode()
     crc = crc32c(body)
     return (body + b"%08x" % crc).ljust(SLOT - 1) + b"\n", crc
@@ -147,9 +144,7 @@ def decode_header(slot: bytes) -> SegmentHeader | None:
     if match is None or int(match[1]) != VERSION:
         return None
     crc = int(match[7], 16)
-    number, first_sequence, capacity = int(match[2]), int(match[4]), int(match[5])
-    known = MIN_SEGMENT <= capacity <= MAX_SEGMENT
-    known = known and bool(int(match[6]) & BASE) == (first_sequence > 0)
-    if not known or crc32c(slot[: match.start(7)]) != crc:
+    if crc32c(slot[: match.start(7)]) != crc:
         return None
-    return SegmentHeader(number, int(match[3], 16), first_sequence, capacity, crc)
+    number, first_sequence, capacity, flags = map(int, match.group(2, 4, 5, 6))
+    return SegmentHeader.of(number, int(match[3], 16), first_sequence, capacity, flags, crc)

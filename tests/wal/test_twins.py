@@ -37,6 +37,7 @@ CALL = st.one_of(
     st.tuples(st.just("append_uploaded"), NAME, st.integers(0, 9), st.integers(0, 9)),
     st.tuples(st.just("sync")),
     st.tuples(st.just("reset")),
+    st.tuples(st.just("truncate_front"), st.integers(0, 30)),
     st.tuples(st.just("close")),
     st.tuples(st.just("reopen")),
 )
@@ -68,8 +69,10 @@ class Twin:
         return {path.name: path.read_bytes() for path in sorted(self.directory.iterdir())}
 
 
-def follow(model: list[bytes], name: str, arguments: tuple[Any, ...], outcome: Any) -> None:
-    """What the list holds after a call that returned."""
+def follow(
+    model: list[bytes], name: str, arguments: tuple[Any, ...], outcome: Any, last: int
+) -> None:
+    """What the list holds after a call that returned; ``last`` is its last number."""
     if outcome[0] != "returned":
         return
     if name == "append":
@@ -80,6 +83,8 @@ def follow(model: list[bytes], name: str, arguments: tuple[Any, ...], outcome: A
         model.append(b"a file record")
     elif name == "reset":
         model.clear()
+    elif name == "truncate_front":
+        del model[: len(model) - (last + 1 - outcome[1])]
 
 
 def matches(records: list[tuple[int, int, bytes]], model: list[bytes]) -> bool:
@@ -105,7 +110,8 @@ def test_twins_agree_call_for_call_and_byte_for_byte(
         for name, *arguments in calls:
             outcomes = [twin.call(name, tuple(arguments)) for twin in twins]
             assert outcomes[0] == outcomes[1], name
-            follow(model, name, tuple(arguments), outcomes[0])
+            last = twins[0].log.stats().last_sequence
+            follow(model, name, tuple(arguments), outcomes[0], last)
         assert twins[0].log.stats() == twins[1].log.stats()
         assert twins[0].files() == twins[1].files()
         killed = crashed(twins[0].directory)

@@ -1,0 +1,258 @@
+"""Forgetting the oldest segments of a log (``interfaces.TruncatableLog``), over every backend that
+declares it, both twins and both formats."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from bench_cli.errors import LogClosed, LogPoisoned, LogWriteFailed
+from bench_cli.interfaces import Capability, LogBackend, LogOptions, TruncatableLog
+from tests.contract.log_backends import (
+    BACKENDS,
+    FORMATS,
+    SEGMENT,
+    crashed,
+    fill,
+    label,
+    load,
+    need,
+    read,
+    scratch,
+    small,
+)
+from tests.faults.faulty_files import FaultyFiles, every_stop
+
+
+@pytest.fixture(params=BACKENDS, ids=label)
+def backend(request: pytest.FixtureRequest) -> LogBackend:
+    found = load(request.param)
+    need(found, Capability.TRUNCATE)
+    return found
+
+
+@pytest.fixture(params=FORMATS)
+def options(request: pytest.FixtureRequest, backend: LogBackend) -> LogOptions:
+    if request.param == "text":
+        need(backend, Capability.TEXT)
+    return small(request.param)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    for directory in scratch(tmp_path):
+        yield directory / "log"
+
+
+def opened(backend: LogBackend, home: Path, options: LogOptions) -> TruncatableLog:
+    return cast(TruncatableLog, backend.open(home, options))
+
+
+def numbers(backend: LogBackend, home: Path, options: LogOptions) -> list[int]:
+    found, records = read(backend, crashed(home), options)
+    assert (found.tail, found.damages) == ("clean", ())
+    return [sequence for sequence, _, _ in records]
+
+
+def test_a_log_that_can_be_cut_says_so(
+    backend: LogBackend, options: LogOptions, home: Path
+) -> None:
+    log = backend.open(home, options)
+    assert isinstance(log, TruncatableLog)
+    log.close()
+
+
+def test_whole_segments_at_or_below_the_number_go_and_the_rest_stays(
+    backend: LogBackend, options: LogOptions, home: Path
+) -> None:
+    need(backend, Capability.RECOVERY, Capability.ROTATION)
+    log = opened(backend, home, options)
+    payloads = fill(log, 1500)
+    assert log.stats().segments > 3
+    left, first = log.stats().segments, 1
+    for cut in (1, 700, 700, 300, 1100):
+        before, first = first, log.truncate_front(cut)
+        assert before <= first <= max(before, cut + 1)
+        assert numbers(backend, home, options) == list(range(first, 1501))
+        assert log.stats().segments <= left
+        left = log.stats().segments
+    found, records = read(backend, crashed(home), options)
+    assert [payload for _, _, payload in records] == payloads[found.first_sequence - 1 :]
+    assert found.segments == left == len(list(home.iterdir()))
+    log.close()
+
+
+def test_the_segment_in_use_stays_and_numbers_go_on(
+    backend: LogBackend, options: LogOptions, home: Path
+) -> None:
+    need(backend, Capability.RECOVERY, Capability.ROTATION)
+    log = opened(backend, home, options)
+    fill(log, 800)
+    first = log.truncate_front(10**9)
+    assert 1 < first <= 801
+    assert (log.stats().segments, log.stats().last_sequence) == (1, 800)
+    assert log.append(b"after") == 801
+    assert numbers(backend, home, options) == list(range(first, 802))
+    log.close()
+    log = opened(backend, home, options)
+    assert log.append(b"reopened") == 802
+    assert log.truncate_front(0) == first
+    log.close()
+    assert read(backend, home, options)[0].first_sequence == first
+
+
+def test_a_log_of_one_segment_keeps_everything(
+    backend: LogBackend, options: LogOptions, home: Path
+) -> None:
+    need(backend, Capability.RECOVERY)
+    log = opened(backend, home, options)
+    assert log.truncate_front(5) == 1
+    fill(log, 3)
+    assert log.truncate_front(3) == 1
+    assert numbers(backend, home, options) == [1, 2, 3]
+    log.close()
+
+
+def test_cutting_emptying_and_reopening_follow_each_other(
+    backend: LogBackend, options: LogOptions, home: Path
+) -> None:
+    need(backend, Capability.RECOVERY, Capability.ROTATION, Capability.RESET)
+    log = opened(backend, home, options)
+    last = 0
+    for _ in range(3):
+        fill(log, 700)
+        log.truncate_front(log.stats().last_sequence)
+        fill(log, 700)
+        first = log.truncate_front(log.stats().last_sequence - 200)
+        last = log.stats().last_sequence
+        assert numbers(backend, home, options) == list(range(first, last + 1))
+        log.reset()
+        assert numbers(backend, home, options) == []
+        assert log.truncate_front(last) == last + 1
+        log.close()
+        log = opened(backend, home, options)
+        assert log.append(b"on") == last + 1
+    log.close()
+
+
+def test_a_cut_makes_room_on_the_disk(backend: LogBackend, options: LogOptions, home: Path) -> None:
+    need(backend, Capability.RECOVERY, Capability.ROTATION)
+    log = opened(backend, home, options)
+    for _ in range(8):
+        fill(log, 600)
+        log.truncate_front(log.stats().last_sequence)
+        assert log.stats().allocated <= 2 * SEGMENT
+    log.close()
+
+
+def test_what_comes_before_a_cut_is_no_longer_synced(
+    backend: LogBackend, options: LogOptions, home: Path
+) -> None:
+    """The open files of removed segments are let go of."""
+    need(backend, Capability.RECOVERY, Capability.FAULTS, Capability.ROTATION)
+    files = FaultyFiles()
+    log = opened(backend, home, small(options.format, file_system=files))
+    fill(log, 1500)
+    log.truncate_front(1500)
+    files.notes.clear()
+    log.sync()
+    assert files.count("sync") == 1
+    assert log.stats().durable_sequence == 1500
+    log.close()
+
+
+def test_a_cut_log_is_closed_to_all_use(
+    backend: LogBackend, options: LogOptions, home: Path
+) -> None:
+    log = opened(backend, home, options)
+    log.close()
+    with pytest.raises(LogClosed):
+        log.truncate_front(1)
+
+
+def test_a_failed_cut_poisons_the_log_and_loses_nothing(
+    backend: LogBackend, options: LogOptions, home: Path
+) -> None:
+    need(backend, Capability.FAULTS, Capability.ROTATION)
+    for operation in ("sync", "unlink"):
+        place, files = home.with_name(operation), FaultyFiles()
+        log = opened(backend, place, small(options.format, file_system=files))
+        fill(log, 1000)
+        files.fail(operation, 5)
+        with pytest.raises(LogWriteFailed):
+            log.truncate_front(600)
+        with pytest.raises(LogPoisoned):
+            log.truncate_front(600)
+        log.close()
+        left = numbers(backend, place, options)
+        assert left == list(range(left[0], 1001)) and left[0] <= 601
+
+
+def test_a_cut_stopped_anywhere_keeps_every_record_behind_it(
+    backend: LogBackend, options: LogOptions, home: Path
+) -> None:
+    need(backend, Capability.FAULTS, Capability.ROTATION)
+
+    def cut(files: FaultyFiles) -> None:
+        directory = home.with_name(f"stopped-{files.stop_at}")
+        stop, files.stop_at = files.stop_at, -1
+        log = opened(backend, directory, small(options.format, file_system=files))
+        fill(log, 1200)
+        files.notes.clear()
+        files.stop_at = stop
+        with contextlib.ExitStack() as check:
+            check.callback(whole, directory)
+            log.truncate_front(800)
+            files.stop_at = -1
+            log.close()
+
+    def whole(directory: Path) -> None:
+        left = numbers(backend, directory, options)
+        assert left == list(range(left[0], 1201)) and left[0] <= 801
+        killed = crashed(directory)
+        log = opened(backend, killed, options)
+        assert log.append(b"after") == 1201
+        log.close()
+        assert numbers(backend, killed, options) == [*left, 1201]
+
+    assert every_stop(cut) > 3
+
+
+def test_segments_missing_at_the_front_are_still_damage(
+    backend: LogBackend, options: LogOptions, home: Path
+) -> None:
+    """Only a log that was cut may begin anywhere."""
+    need(backend, Capability.RECOVERY, Capability.ROTATION)
+    log = opened(backend, home, options)
+    fill(log, 1500)
+    first = log.truncate_front(500)
+    log.close()
+    min(home.iterdir()).unlink()
+    found, _ = read(backend, home, options)
+    assert found.tail == "corrupt"
+    assert found.damages[0].lost_last >= first
+
+
+def test_no_flipped_bit_of_the_first_header_goes_unnoticed(
+    backend: LogBackend, options: LogOptions, home: Path
+) -> None:
+    """The header that was there before is not taken for the newer one."""
+    need(backend, Capability.RECOVERY, Capability.ROTATION)
+    log = opened(backend, home, options)
+    fill(log, 700)
+    log.truncate_front(700)
+    log.close()
+    (path,) = home.iterdir()
+    whole = path.read_bytes()
+    right = read(backend, home, options)
+    for at in range(512, 512 + 56):
+        for bit in (0, 5):
+            hurt = bytearray(whole)
+            hurt[at] ^= 1 << bit
+            path.write_bytes(hurt)
+            found, records = read(backend, home, options)
+            assert (found, records) == right or found.tail == "corrupt"
