@@ -46,13 +46,16 @@ from bench_cli.errors import (
     PoolExhausted,
     QueueClosed,
     QueueFull,
+    Unsupported,
 )
 from bench_cli.rewards import pool as specification
 from bench_cli.rewards.catalogue import check_catalogue
 from bench_cli.rewards.queue import check_choices, report_error, request_future
 from bench_cli.rewards.records import TextRecords, check_draws, quoted, records_for
 from bench_cli.rewards.selectors import check_selector
+from bench_cli.rewards.snapshot import Frozen, Snapshots
 from bench_cli.wal import native as native_logs
+from bench_cli.wal.snapshot import drop_covered
 
 cdef extern from "Python.h":
     PyObject *PyTuple_GET_ITEM(PyObject *tuple, Py_ssize_t index)
@@ -69,6 +72,7 @@ cdef enum:
     DRAWS = 7
 
 cdef array INDICES = new_array("I")
+cdef array STOCK = new_array("Q")
 
 include "gate.pxi"
 include "draw_log.pxi"
@@ -94,6 +98,8 @@ cdef class Pool:
     cdef Py_ssize_t _unlogged_room
     cdef uint64_t _flush_every
     cdef uint64_t _unflushed
+    cdef uint64_t _reached  # the last record replayed, or covered by the snapshot restored
+    cdef readonly object snapshots
 
     def __init__(self, items, *, seed, log=None, selector="fenwick", flush_every=0):
         if self.names is not None:
@@ -111,6 +117,7 @@ cdef class Pool:
         self.names = catalogue.names
         self._log = DrawLog(self.names)
         self._log.attach(log)
+        self.snapshots = Snapshots(catalogue)
 
     cdef int _build(self, catalogue, bint cumulative) except -1:
         cdef uint32_t items = len(catalogue.names)
@@ -364,7 +371,19 @@ cdef class Pool:
             self._closed = True
             self._leave()
 
-    # --- recovery ----------------------------------------------------------------------------
+    # --- snapshots and recovery ----------------------------------------------------------------
+
+    def snapshot(self, directory, *, incremental=False, file_system=None):
+        return self.snapshots.take(self, directory, incremental, file_system)
+
+    def freeze(self):
+        return freeze(self)
+
+    def forget(self, covered):
+        forget(self, covered)
+
+    def restore(self, frozen):
+        restore(self, frozen)
 
     def read_as(self, log_format):
         self._log.read_as(log_format)
@@ -373,39 +392,7 @@ cdef class Pool:
         self._log.attach(log)
 
     def replay(self, sequence, kind, payload):
-        cdef const uint8_t[::1] view
-        if kind not in (DRAW, DRAWS):
-            return
-        if not self._log.text:
-            view = payload
-            if view.shape[0] and self._replay_binary(kind, &view[0], view.shape[0]):
-                return
-        self._replay_checked(sequence, kind, payload)
-
-    cdef bint _replay_binary(self, int kind, const uint8_t *payload, size_t length):
-        """False, and nothing applied, for whatever does not fit in every respect."""
-        cdef uint64_t first_id
-        cdef uint32_t draws = (length - 8) // 4
-        if length < 12 or length % 4 or (kind == DRAW and length != 12):
-            return False
-        memcpy(&first_id, payload, 8)
-        if first_id != self._next_id or not ledger_redo(&self.ledger, payload + 8, draws):
-            return False
-        self._next_id += draws
-        return True
-
-    cdef int _replay_checked(self, sequence, kind, payload) except -1:
-        """Step by step, as the Python twin does, in order to name what does not fit."""
-        cdef uint32_t index
-        first_id, indices = self._log.records.parse(kind, payload)
-        check_draws(self._next_id, first_id, indices, self.ledger.items)
-        for index in indices:
-            if self.ledger.left[index] == 0:
-                raise CatalogueError(
-                    f"record {sequence} draws {self.names[index]!r} although its stock is used up")
-            ledger_take(&self.ledger, index)
-            self._next_id += 1
-        return 0
+        replay_one(self, sequence, kind, payload)
 
     # --- steps, while busy -------------------------------------------------------------------
 
@@ -444,24 +431,6 @@ cdef class Pool:
         return 0
 
 
-cdef int replay_record(
-    void *context, unsigned long long sequence, unsigned char kind,
-    const unsigned char *payload, size_t length
-) except -1:
-    cdef Pool pool = <Pool>context
-    cdef draw_record record
-    if kind == DRAW and length == sizeof(record) and not pool._log.text:
-        memcpy(&record, payload, sizeof(record))
-        if (record.id == pool._next_id and record.index < pool.ledger.items
-                and pool.ledger.left[record.index]):
-            ledger_take(&pool.ledger, record.index)
-            pool._next_id += 1
-            return 0
-    if kind == DRAW or kind == DRAWS:
-        pool.replay(sequence, kind, memoryview(payload[:length]))
-    return 0
-
-
 cdef void memcpy_down(uint32_t *values, Py_ssize_t by, Py_ssize_t count) noexcept:
     """Move ``count`` values to the front, from ``by`` places on."""
     cdef Py_ssize_t place
@@ -469,6 +438,7 @@ cdef void memcpy_down(uint32_t *values, Py_ssize_t by, Py_ssize_t count) noexcep
         values[place] = values[place + by]
 
 
+include "restore.pxi"
 include "queue.pxi"
 
 

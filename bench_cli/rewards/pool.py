@@ -20,21 +20,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench_cli.errors import CatalogueError, LogError, PoolError, PoolExhausted
+from bench_cli.errors import CatalogueError, LogError, PoolError, PoolExhausted, Unsupported
 from bench_cli.interfaces import (
     Capability,
     Durability,
+    FileSystem,
     Item,
     LogBackend,
     LogOptions,
     RecordKind,
     Recovery,
+    SnapshotInfo,
     WriteAheadLog,
 )
 from bench_cli.rewards.catalogue import check_catalogue
 from bench_cli.rewards.queue import Queue
 from bench_cli.rewards.records import MAX_BATCH, check_draws, records_for
 from bench_cli.rewards.selectors import SELECTORS, BoundedGenerator, check_selector
+from bench_cli.rewards.snapshot import ENDLESS, Frozen, Snapshots
+from bench_cli.wal.snapshot import drop_covered
 
 
 class Pool:
@@ -69,6 +73,8 @@ class Pool:
         self._closed = False
         self._log = log
         self._records = records_for(log.format if log is not None else "binary", self.names)
+        self._reached = 0  # the last record replayed, or covered by the snapshot restored
+        self.snapshots = Snapshots(catalogue)
 
     # --- draws -------------------------------------------------------------------------------
 
@@ -191,13 +197,61 @@ class Pool:
                 finally:
                     self._closed = True
 
+    # --- snapshots and recovery ----------------------------------------------------------------
+
+    def snapshot(
+        self,
+        directory: Path,
+        *,
+        incremental: bool = False,
+        file_system: FileSystem | None = None,
+    ) -> SnapshotInfo:
+        return self.snapshots.take(self, directory, incremental, file_system)
+
+    def freeze(self) -> Frozen:
+        """For a snapshot. The log is synced first: a crash must not leave it shorter than what
+        the snapshot covers, or new records would get numbers that a recovery passes over."""
+        with self._lock:
+            self._check_open()
+            if self._log is None:
+                raise Unsupported("a snapshot needs a log: it says up to which record it holds")
+            self._settle()
+            self._sync()
+            left = array("Q", [ENDLESS]) * len(self._stock)
+            for index, stock in enumerate(self._stock):
+                if stock is not None:
+                    left[index] = stock + self._reserved[index]
+            return Frozen(self._log.stats().last_sequence, self._next_id, left)
+
+    def forget(self, covered: int) -> None:
+        """The log need not keep the records up to ``covered``; a closed pool leaves it alone."""
+        with self._lock:
+            if self._log is not None and not self._closed:
+                drop_covered(self._log, covered)
+
+    def restore(self, frozen: Frozen) -> None:
+        """Begin a replay with this state."""
+        for index, left in enumerate(frozen.left):
+            start = self._stock[index]
+            if start is not None:
+                self._stock[index] = left
+                if start and not left:
+                    self._selector.remove(index)
+        self._next_id = frozen.next_id
+        self._reached = frozen.covered
+
     def read_as(self, log_format: str) -> None:
         """The format of the records to be replayed."""
         self._records = records_for(log_format, self.names)
 
     def replay(self, sequence: int, kind: int, payload: memoryview) -> None:
-        """Apply one recovered record; kinds that are no draws are skipped. Raises
-        CatalogueError."""
+        """Apply one recovered record; those that the snapshot covers and kinds that are no draws
+        are passed over. Raises CatalogueError, and SnapshotUnusable where records are missing."""
+        if sequence <= self._reached:
+            return
+        if sequence != self._reached + 1:
+            self.snapshots.refuse_gap(sequence)
+        self._reached = sequence
         if kind not in (RecordKind.DRAW, RecordKind.DRAWS):
             return
         first_id, indices = self._records.parse(kind, payload)
@@ -299,6 +353,7 @@ class Backend:
             Capability.QUEUE,
             Capability.LOGGED,
             Capability.RECOVERY,
+            Capability.SNAPSHOT,
         }
     )
 
@@ -329,7 +384,10 @@ class Backend:
     ) -> tuple[Pool, WriteAheadLog, Recovery]:
         pool = self.open(items, seed=seed, selector=selector, flush_every=flush_every)
         pool.read_as(options.format)
-        recovery = self.replay(pool, backend, directory, options)
+        frozen = pool.snapshots.load(directory, options.file_system)
+        if frozen is not None:
+            pool.restore(frozen)
+        recovery = pool.snapshots.complete(self.replay(pool, backend, directory, options))
         log = backend.open(directory, options)
         check_unchanged(log, recovery)
         pool.attach(log)
