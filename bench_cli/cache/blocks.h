@@ -35,6 +35,8 @@ typedef struct block_table {
     chunk *chunks;
     size_t count, room;
     block *last; /* the last one found */
+    chunk first; /* where `chunks` is while there is one, and */
+    block *slot; /* where its blocks are while that is the first alone: a small file's tables */
     int64_t size;
     int64_t dirty;
     unsigned chunk_shift; /* blocks per chunk, as a power of two */
@@ -176,6 +178,18 @@ static inline void touch(block *sentinel, block *b) {
     }
 }
 
+/* The block that is evicted next and what it is found by come from far away when there are many:
+ * fetch them while this eviction returns to its caller. Its list fields are here already. */
+static inline void expect_eviction(const block *sentinel) {
+    const block *next = sentinel->clean_newer;
+    const char *table = (const char *)next->table;
+    __builtin_prefetch(next, 1);
+    __builtin_prefetch(next->clean_newer, 1);
+    __builtin_prefetch((const char *)next->clean_newer + 64, 1);
+    __builtin_prefetch(table, 1);
+    __builtin_prefetch(table + 64, 1);
+}
+
 /* Put a block that becomes clean at the place of its last use: beside the nearest clean block in
  * the list of all. Looking both ways at once splits a run of dirty blocks at the cost of its
  * shorter part, so n blocks take n log n steps in whatever order they are uploaded. */
@@ -225,39 +239,66 @@ static inline block *find_block(block_table *t, int64_t number) {
     return t->last = c->blocks[slot];
 }
 
-/* A place for a block that may come. 0, or -1 without memory. */
-static int reserve_slot(block_table *t, int64_t number) {
-    int64_t index = number >> t->chunk_shift;
-    size_t at = chunk_position(t, index);
-    if (at == t->count || t->chunks[at].index != index) {
-        if (t->count == t->room) {
-            size_t room = t->room ? 2 * t->room : 1;
-            chunk *chunks = PyMem_RawRealloc(t->chunks, room * sizeof *chunks);
-            if (!chunks) return -1;
-            t->chunks = chunks;
-            t->room = room;
-        }
-        memmove(t->chunks + at + 1, t->chunks + at, (t->count - at) * sizeof *t->chunks);
-        t->chunks[at] = (chunk){.index = index};
-        t->count++;
+/* Room for one more chunk. 0, or -1 without memory. */
+static inline int reserve_chunk(block_table *t) {
+    if (t->count < t->room) return 0;
+    if (!t->room) {
+        t->chunks = &t->first;
+        t->room = 1;
+        return 0;
     }
-    chunk *c = &t->chunks[at];
-    uint32_t needed = slot_of(t, number) + 1, slots = c->slots ? c->slots : 1;
-    if (needed <= c->slots) return 0;
-    while (slots < needed) slots *= 2;
-    block **blocks = PyMem_RawRealloc(c->blocks, slots * sizeof *blocks);
+    int inlined = t->chunks == &t->first;
+    chunk *chunks = PyMem_RawRealloc(inlined ? NULL : t->chunks, 2 * t->room * sizeof *chunks);
+    if (!chunks) return -1;
+    if (inlined) chunks[0] = t->first;
+    t->chunks = chunks;
+    t->room *= 2;
+    return 0;
+}
+
+/* Room for the blocks of a chunk up to `slot`. 0, or -1 without memory. */
+static inline int reserve_blocks(block_table *t, chunk *c, uint32_t slot) {
+    uint32_t slots = c->slots ? c->slots : 1;
+    if (slot < c->slots) return 0;
+    if (!slot && t->count == 1) {
+        t->slot = NULL;
+        c->blocks = &t->slot;
+        c->slots = 1;
+        return 0;
+    }
+    while (slots <= slot) slots *= 2;
+    int inlined = c->blocks == &t->slot;
+    block **blocks = PyMem_RawRealloc(inlined ? NULL : c->blocks, slots * sizeof *blocks);
     if (!blocks) return -1;
+    if (inlined) blocks[0] = t->slot;
     memset(blocks + c->slots, 0, (slots - c->slots) * sizeof *blocks);
     c->blocks = blocks;
     c->slots = slots;
     return 0;
 }
 
+/* A place for a block that may come. 0, or -1 without memory. */
+static int reserve_slot(block_table *t, int64_t number) {
+    int64_t index = number >> t->chunk_shift;
+    size_t at = chunk_position(t, index);
+    if (at == t->count || t->chunks[at].index != index) {
+        if (reserve_chunk(t) < 0) return -1;
+        memmove(t->chunks + at + 1, t->chunks + at, (t->count - at) * sizeof *t->chunks);
+        t->chunks[at] = (chunk){.index = index};
+        t->count++;
+    }
+    return reserve_blocks(t, &t->chunks[at], slot_of(t, number));
+}
+
+static inline void free_blocks(block_table *t, chunk *c) {
+    if (c->blocks != &t->slot) PyMem_RawFree(c->blocks);
+}
+
 /* Forget a place that no block took after all. */
 static void release_slot(block_table *t, int64_t number) {
     chunk *c = find_chunk(t, number);
     if (!c || c->used) return;
-    PyMem_RawFree(c->blocks);
+    free_blocks(t, c);
     memmove(c, c + 1, (size_t)(t->chunks + t->count - (c + 1)) * sizeof *c);
     t->count--;
 }
@@ -313,17 +354,17 @@ static inline void free_block(block *b) {
 }
 
 /* Everything of a table whose cache is gone. */
-static void free_table(block_table *t, size_t block_size) {
+static void free_table(block_table *t, buffer_pool *pool) {
     for (size_t i = 0; i < t->count; i++) {
         for (uint32_t slot = 0; slot < t->chunks[i].slots; slot++) {
             block *b = t->chunks[i].blocks[slot];
             if (!b) continue;
-            free_buffer(b->buffer, b->capacity, block_size);
+            pool_give(pool, b->buffer, b->capacity);
             free_block(b);
         }
-        PyMem_RawFree(t->chunks[i].blocks);
+        free_blocks(t, &t->chunks[i]);
     }
-    PyMem_RawFree(t->chunks);
+    if (t->chunks != &t->first) PyMem_RawFree(t->chunks);
 }
 
 /* Read a range of a file, zeros where nothing is held. */

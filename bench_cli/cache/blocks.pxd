@@ -8,6 +8,7 @@ cdef extern from "blocks.h" nogil:
         size_t count
         size_t room
         size_t block_size
+        size_t holders
 
     ctypedef struct block:
         unsigned char *buffer
@@ -42,10 +43,13 @@ cdef extern from "blocks.h" nogil:
         char fresh
 
     uint32_t capacity_for(uint64_t end, uint32_t block_size)
-    unsigned char *new_buffer(uint32_t capacity, size_t block_size)
+    buffer_pool *pool_start(size_t block_size)
+    void pool_release(buffer_pool *pool)
+    unsigned char *new_buffer(buffer_pool *pool, uint32_t capacity)
     unsigned char *pool_take(buffer_pool *pool, uint32_t capacity)
     void pool_give(buffer_pool *pool, unsigned char *buffer, uint32_t capacity)
     void pool_trim(buffer_pool *pool, size_t keep)
+    void pool_shrink(buffer_pool *pool, size_t keep)
     int pool_fill(buffer_pool *pool, size_t count)
 
     bint extends_the_only_run(const block *b, uint32_t start, uint32_t end)
@@ -61,6 +65,7 @@ cdef extern from "blocks.h" nogil:
     void clean_unlink(block *b)
     void clean_insert_after(block *older, block *b)
     void clean_insert(block *b)
+    void expect_eviction(const block *sentinel)
     void touch(block *sentinel, block *b)
 
     block *find_block(block_table *t, int64_t number)
@@ -72,7 +77,7 @@ cdef extern from "blocks.h" nogil:
     block *new_block(int64_t number, unsigned char *buffer, uint32_t capacity)
     void free_block(block *b)
     block *last_block(block_table *t)
-    void free_table(block_table *t, size_t block_size)
+    void free_table(block_table *t, buffer_pool *pool)
     void read_range(
         block_table *t, unsigned shift, int64_t offset, int64_t length, unsigned char *out
     )

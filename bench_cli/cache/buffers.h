@@ -1,6 +1,7 @@
 /* Block buffers of the compiled twin, and the pool that keeps them. The rules are those of
- * buffers.py: whole blocks are mapped, faulted in at once and kept for reuse; smaller buffers come
- * from the allocator. Nothing here needs the interpreter lock except the pool's own fields. */
+ * buffers.py: whole blocks are mapped, faulted in at once and kept for reuse; smaller buffers are
+ * not kept: the smallest are pages of slabs, the others come from the allocator. Nothing here needs
+ * the interpreter lock except the pool's own fields. */
 #ifndef BENCH_CACHE_BUFFERS_H
 #define BENCH_CACHE_BUFFERS_H
 
@@ -9,17 +10,22 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "slabs.h"
+
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
 
-enum { PAGE_BYTES = 4096, HUGE_BYTES = 2 << 20 };
-enum { SMALLEST_BUFFER = 4 << 10, SMALL_BUFFER = 64 << 10 }; /* rules.SMALL_BUFFERS */
+enum { HUGE_BYTES = 2 << 20 };
+enum { SMALLEST_BUFFER = PAGE_BYTES, SMALL_BUFFER = 64 << 10 }; /* rules.SMALL_BUFFERS */
 
+/* The cache and each of its files hold it, because they may go in any order. */
 typedef struct {
     unsigned char **free;
     size_t count, room;
     size_t block_size;
+    size_t holders;
+    slab_set slabs;
 } buffer_pool;
 
 static inline uint32_t capacity_for(uint64_t end, uint32_t block_size) {
@@ -28,20 +34,29 @@ static inline uint32_t capacity_for(uint64_t end, uint32_t block_size) {
     return block_size;
 }
 
-/* A mapping of `size` bytes on a boundary of `alignment`: huge pages need one of their own size. */
-static unsigned char *map_aligned(size_t size, size_t alignment) {
-    size_t slack = alignment > PAGE_BYTES ? alignment : 0;
-    unsigned char *area =
-        mmap(NULL, size + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (area == MAP_FAILED) return NULL;
-    if (slack) {
-        size_t before = (alignment - (uintptr_t)area % alignment) % alignment;
-        if (before) munmap(area, before);
-        if (slack - before) munmap(area + before + size, slack - before);
-        area += before;
-    }
-    return area;
+/* AddressSanitizer knows nothing of mappings. Under it all buffers come from the allocator, whose
+ * ends it guards, and what lies in the pool is nobody's to use. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#include <stdlib.h>
+
+#define IN_A_SLAB(capacity) 0
+
+static unsigned char *map_buffer(size_t size) {
+    void *area;
+    return posix_memalign(&area, PAGE_BYTES, size) ? NULL : area;
 }
+
+static void unmap_buffer(unsigned char *buffer, size_t size) {
+    ASAN_UNPOISON_MEMORY_REGION(buffer, size);
+    free(buffer);
+}
+#else
+#define ASAN_POISON_MEMORY_REGION(area, size) ((void)0)
+#define ASAN_UNPOISON_MEMORY_REGION(area, size) ((void)0)
+#define IN_A_SLAB(capacity) ((capacity) == SMALLEST_BUFFER)
+
+static void unmap_buffer(unsigned char *buffer, size_t size) { munmap(buffer, size); }
 
 static unsigned char *map_buffer(size_t size) {
     unsigned char *area = map_aligned(size, size >= HUGE_BYTES ? HUGE_BYTES : PAGE_BYTES);
@@ -51,39 +66,66 @@ static unsigned char *map_buffer(size_t size) {
         for (size_t at = 0; at < size; at += PAGE_BYTES) ((volatile unsigned char *)area)[at] = 0;
     return area;
 }
+#endif
 
-/* NULL when there is no memory. May be called without the interpreter lock unless it pops. */
-static unsigned char *new_buffer(uint32_t capacity, size_t block_size) {
-    return capacity < block_size ? PyMem_RawMalloc(capacity) : map_buffer(capacity);
-}
-
-static void free_buffer(unsigned char *buffer, uint32_t capacity, size_t block_size) {
-    if (capacity < block_size) PyMem_RawFree(buffer);
-    else munmap(buffer, capacity);
+/* NULL when there is no memory. Those of whole blocks may be made without the interpreter lock. */
+static unsigned char *new_buffer(buffer_pool *pool, uint32_t capacity) {
+    if (capacity == pool->block_size) return map_buffer(capacity);
+    return IN_A_SLAB(capacity) ? slab_take(&pool->slabs) : PyMem_RawMalloc(capacity);
 }
 
 /* A pooled buffer, or NULL: then the caller makes a new one. */
 static inline unsigned char *pool_take(buffer_pool *pool, uint32_t capacity) {
-    return capacity == pool->block_size && pool->count ? pool->free[--pool->count] : NULL;
+    if (capacity != pool->block_size || !pool->count) return NULL;
+    ASAN_UNPOISON_MEMORY_REGION(pool->free[pool->count - 1], capacity);
+    return pool->free[--pool->count];
+}
+
+static inline void pool_keep(buffer_pool *pool, unsigned char *buffer) {
+    if (pool->count == pool->room) {
+        size_t room = pool->room ? 2 * pool->room : 16;
+        unsigned char **free = PyMem_RawRealloc(pool->free, room * sizeof *free);
+        if (!free) {
+            unmap_buffer(buffer, pool->block_size);
+            return;
+        }
+        pool->free = free;
+        pool->room = room;
+    }
+    pool->free[pool->count++] = buffer;
+    ASAN_POISON_MEMORY_REGION(buffer, pool->block_size);
 }
 
 static inline void pool_give(buffer_pool *pool, unsigned char *buffer, uint32_t capacity) {
-    if (capacity == pool->block_size && pool->count == pool->room) {
-        size_t room = pool->room ? 2 * pool->room : 16;
-        unsigned char **free = PyMem_RawRealloc(pool->free, room * sizeof *free);
-        if (free) {
-            pool->free = free;
-            pool->room = room;
-        }
-    }
-    if (capacity < pool->block_size || pool->count == pool->room)
-        free_buffer(buffer, capacity, pool->block_size);
-    else
-        pool->free[pool->count++] = buffer;
+    if (capacity == pool->block_size) pool_keep(pool, buffer);
+    else if (IN_A_SLAB(capacity)) slab_give(&pool->slabs, buffer);
+    else PyMem_RawFree(buffer);
 }
 
 static void pool_trim(buffer_pool *pool, size_t keep) {
-    while (pool->count > keep) munmap(pool->free[--pool->count], pool->block_size);
+    while (pool->count > keep) unmap_buffer(pool->free[--pool->count], pool->block_size);
+}
+
+/* What nothing is in goes back to the system, but for `keep` whole blocks. */
+static void pool_shrink(buffer_pool *pool, size_t keep) {
+    pool_trim(pool, keep);
+    slabs_trim(&pool->slabs);
+}
+
+/* NULL when there is no memory; held once. */
+static buffer_pool *pool_start(size_t block_size) {
+    buffer_pool *pool = PyMem_RawCalloc(1, sizeof *pool);
+    if (!pool) return NULL;
+    pool->block_size = block_size;
+    pool->holders = 1;
+    return pool;
+}
+
+static void pool_release(buffer_pool *pool) {
+    if (!pool || --pool->holders) return;
+    pool_shrink(pool, 0);
+    PyMem_RawFree(pool->free);
+    PyMem_RawFree(pool);
 }
 
 /* 0, or -1 when there is no memory. */

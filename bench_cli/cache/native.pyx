@@ -127,13 +127,14 @@ cdef class File:
     the first is logged; only the offset in it changes."""
 
     cdef block_table table
-    cdef size_t block_size
+    cdef buffer_pool *pool
     cdef unsigned char *head
     cdef size_t head_length
     cdef str name
 
     def __dealloc__(self):
-        free_table(&self.table, self.block_size)
+        free_table(&self.table, self.pool)
+        pool_release(self.pool)
         PyMem_RawFree(self.head)
 
 
@@ -228,11 +229,9 @@ cdef class Cache(Vectored):
         cdef File file
         self.check_open()
         if name is None:
-            files = self.sorted_files()
-        else:
-            file = self.lookup(name)
-            files = [] if file is None else [file]
-        return list_dirty(files)
+            return list_dirty(self.sorted_files(), None)
+        file = self.lookup(name)
+        return [] if file is None else list_dirty((), file)
 
     def read_block(self, name, number):
         cdef File file = self.held(name)
@@ -283,7 +282,7 @@ cdef class Cache(Vectored):
 
     def trim(self):
         self.check_open()
-        pool_trim(&self.pool, self.kept)
+        pool_shrink(self.pool, self.kept)
 
     # --- the whole -------------------------------------------------------------------------------
 
@@ -329,7 +328,7 @@ cdef class Cache(Vectored):
     def _saved_files(self):
         cdef File file
         for file in self.sorted_files():
-            yield SavedFile(file.name, file.table.size, self._saved_blocks(file, list_dirty([file])))
+            yield SavedFile(file.name, file.table.size, self._saved_blocks(file, list_dirty((), file)))
 
     def _saved_blocks(self, File file, dirty):
         for _, number, generation in dirty:
@@ -350,7 +349,7 @@ cdef class Cache(Vectored):
             self.drop_from(&(<File>self.files[name]).table, 0)
         self.files.clear()
         self.in_order = None
-        pool_trim(&self.pool, 0)
+        pool_shrink(self.pool, 0)
         self.closed = True
         self.resume()
         self.wake()
@@ -381,35 +380,39 @@ cdef struct dirty_mark:
     int64_t generation
 
 
-cdef list list_dirty(list files):
-    """Every dirty block of ``files`` in their order. All are noted before the first object is
-    made: making objects may run the collector, and that may run anything."""
+cdef list list_dirty(files, File one):
+    """Every dirty block of ``files`` in their order, or of ``one``. All are noted before the first
+    object is made: making objects may run the collector, and that may run anything."""
     cdef dirty_mark few[FEW]
     cdef dirty_mark *marks = few
     cdef File file
-    cdef int64_t total = 0
+    cdef int64_t total = 0 if one is None else one.table.dirty
     for file in files:
         total += file.table.dirty
     if total > FEW:
         marks = <dirty_mark *>PyMem_RawMalloc(total * sizeof(dirty_mark))
         if not marks:
             raise MemoryError()
-    cdef Py_ssize_t count = 0
+    cdef Py_ssize_t count = 0 if one is None else note_dirty(one, marks, 0)
     for file in files:
         count = note_dirty(file, marks, count)
-    cdef Py_ssize_t at
     try:
-        entries = PyList_New(count)
-        for at in range(count):
-            entry = new_dirty_block(
-                dirty_block_type, marks[at].name, marks[at].number, marks[at].generation
-            )
-            Py_INCREF(entry)
-            PyList_SET_ITEM(entries, at, entry)
-        return entries
+        return listed(marks, count)
     finally:
         if marks != few:
             PyMem_RawFree(marks)
+
+
+cdef list listed(dirty_mark *marks, Py_ssize_t count):
+    cdef list entries = PyList_New(count)
+    cdef Py_ssize_t at
+    for at in range(count):
+        entry = new_dirty_block(
+            dirty_block_type, marks[at].name, marks[at].number, marks[at].generation
+        )
+        Py_INCREF(entry)
+        PyList_SET_ITEM(entries, at, entry)
+    return entries
 
 
 cdef Py_ssize_t note_dirty(File file, dirty_mark *marks, Py_ssize_t count) noexcept:

@@ -2,7 +2,7 @@
 
 cdef class Shelves:
     cdef block ring  # all blocks, and the clean ones, by last use
-    cdef buffer_pool pool
+    cdef buffer_pool *pool
     cdef turnstile turns
     cdef dict files
     cdef list in_order  # the files sorted by name, None when that has to be done
@@ -26,18 +26,19 @@ cdef class Shelves:
         self.max_pending = min(options.max_pending, INT64_MAX)
         self.wait_ns = options.wait_ns
         self.kept = options.pool_bytes // options.block_size
-        self.pool.block_size = self.block_size
+        self.pool = pool_start(self.block_size)
+        if not self.pool:
+            raise MemoryError()
         self.files = {}
         self.file_system = file_system or SYSTEM
         self.clock = clock or CLOCK
         self.waiter = waiter or ConditionWaiter()
         self.attach(log, directory)
-        if pool_fill(&self.pool, self.kept) < 0:
+        if pool_fill(self.pool, self.kept) < 0:
             raise MemoryError(f"no memory for a pool of {options.pool_bytes} bytes")
 
     def __dealloc__(self):
-        pool_trim(&self.pool, 0)
-        PyMem_RawFree(self.pool.free)
+        pool_release(self.pool)
         turnstile_end(&self.turns)
 
     def attach(self, log, directory):
@@ -121,7 +122,8 @@ cdef class Shelves:
         cdef File file = File.__new__(File)
         rules.check_name(name)
         file.name = name
-        file.block_size = self.block_size
+        file.pool = self.pool
+        file.pool.holders += 1
         file.table.chunk_shift = self.chunk_shift
         file.table.fresh = 1
         self.files[name] = file
@@ -173,7 +175,7 @@ cdef class Shelves:
         self.blocks -= 1
         self.allocated -= b.capacity
         erase_block(b.table, b)
-        pool_give(&self.pool, b.buffer, b.capacity)
+        pool_give(self.pool, b.buffer, b.capacity)
         free_block(b)
 
     cdef void drop_from(self, block_table *table, int64_t first) noexcept:
@@ -203,6 +205,7 @@ cdef class Shelves:
             elif not b.pinned:
                 self.drop(b)
                 self.evicted += 1
+                expect_eviction(&self.ring)
                 return 1
             b = b.clean_newer
         return none

@@ -332,23 +332,23 @@ cdef class Store(Shelves):
                 continue
             p.made = new_block(p.number, buffer, p.capacity)
             if not p.made:
-                pool_give(&self.pool, buffer, p.capacity)
+                pool_give(self.pool, buffer, p.capacity)
                 raise MemoryError()
             if reserve_slot(table, p.number) < 0:
                 raise MemoryError()
         if self.max_size and new:
             left = self.max_size - before - new
-            pool_trim(&self.pool, max(0, left) // self.block_size)
+            pool_trim(self.pool, max(0, left) // self.block_size)
         return 0
 
     @cython.final
     cdef unsigned char *make_buffer(self, uint32_t capacity) except NULL:
-        cdef unsigned char *buffer = pool_take(&self.pool, capacity)
+        cdef unsigned char *buffer = pool_take(self.pool, capacity)
         if buffer == NULL and capacity < self.block_size:
-            buffer = new_buffer(capacity, self.block_size)
+            buffer = new_buffer(self.pool, capacity)
         elif not buffer:
             with nogil:  # the system makes and clears its pages
-                buffer = new_buffer(capacity, self.block_size)
+                buffer = new_buffer(self.pool, capacity)
         if not buffer:
             raise MemoryError(f"no memory for a block buffer of {capacity} bytes")
         return buffer
@@ -358,9 +358,9 @@ cdef class Store(Shelves):
         cdef Py_ssize_t i
         for i in range(count):
             if pieces[i].buffer:
-                pool_give(&self.pool, pieces[i].buffer, pieces[i].capacity)
+                pool_give(self.pool, pieces[i].buffer, pieces[i].capacity)
             if pieces[i].made:
-                pool_give(&self.pool, pieces[i].made.buffer, pieces[i].capacity)
+                pool_give(self.pool, pieces[i].made.buffer, pieces[i].capacity)
                 free_block(pieces[i].made)
                 release_slot(table, pieces[i].number)
 
@@ -398,7 +398,7 @@ cdef class Store(Shelves):
     cdef void link_buffer(self, piece *p) noexcept:
         cdef block *b = p.target
         memcpy(p.buffer, b.buffer, b.capacity)
-        pool_give(&self.pool, b.buffer, b.capacity)
+        pool_give(self.pool, b.buffer, b.capacity)
         if not b.dirty:
             self.clean_bytes += p.capacity - b.capacity
         b.buffer = p.buffer

@@ -81,3 +81,36 @@ def test_a_thousand_small_files_stay_small(backend: CacheBackend) -> None:
         cache.write(f"file-{n}", 0, data)
     assert (resident() - before) / 1000 < 16 * KIB
     cache.close()
+
+
+def test_small_files_keep_their_bytes_while_others_come_and_go(backend: CacheBackend) -> None:
+    """More than a few slabs of pages, handed out again and again."""
+    cache = backend.open(CacheOptions())
+    wanted: dict[str, bytes] = {}
+    for turn in range(3):
+        for n in range(1300):
+            wanted[f"{turn}-{n}"] = random_bytes(64, seed=turn * 1300 + n)
+            cache.write(f"{turn}-{n}", 0, wanted[f"{turn}-{n}"])
+        for name in list(wanted)[turn::2]:
+            cache.remove(name)
+            del wanted[name]
+    found = bytearray(64)
+    for name, data in wanted.items():
+        cache.read_into(name, 0, found)
+        assert found == data
+    assert cache.stats().allocated == len(wanted) * 4 * KIB
+    cache.close()
+
+
+def test_pages_of_small_files_go_back_to_the_system_with_a_trim() -> None:
+    cache = load("bench_cli.cache.native").open(CacheOptions())
+    before = resident()
+    for n in range(5000):
+        cache.write(f"file-{n}", 0, b"x" * 4 * KIB)
+    assert resident() - before > 5000 * 4 * KIB - SLACK
+    upload(cache)
+    assert cache.evict_all() == 5000
+    assert resident() - before < 2 * SLACK  # as much as a whole block is kept
+    cache.trim()
+    assert resident() - before < SLACK
+    cache.close()
