@@ -31,7 +31,7 @@ from bench_cli.cache.blocks cimport *
 from bench_cli.wal.native cimport NativeLog
 
 from bench_cli.cache import replay, rules
-from bench_cli.cache.snapshot import SavedBlock, SavedFile, write_snapshot
+from bench_cli.cache.snapshot import SavedBlock, SavedFile, Snapshots
 from bench_cli.cache.stores import open_store
 from bench_cli.cache.waiting import ConditionWaiter
 from bench_cli.errors import CacheFull, Unsupported
@@ -311,7 +311,7 @@ cdef class Cache(Vectored):
         self.gated = self.closed
         self.turn()
 
-    def checkpoint(self):
+    def checkpoint(self, *, incremental=False):
         self.enter()
         if self.log is None or self.directory is None:
             raise Unsupported("a checkpoint needs a log and the directory it lies in")
@@ -319,20 +319,26 @@ cdef class Cache(Vectored):
         try:
             self.log.sync()
             covered = self.log.stats().last_sequence
-            files = self._saved_files()
-            write_snapshot(self.file_system, self.directory, self.block_size, covered, files)
+            info = self.snapshots.take(
+                self.file_system, self.directory, covered, incremental, self._saved_files
+            )
             self.log.reset()
+            return info
         finally:
             self.resume()
 
-    def _saved_files(self):
+    def _saved_files(self, since):
         cdef File file
         for file in self.sorted_files():
-            yield SavedFile(file.name, file.table.size, self._saved_blocks(file, list_dirty((), file)))
+            blocks = self._saved_blocks(file, list_dirty((), file), since)
+            yield SavedFile(file.name, file.table.size, blocks)
 
-    def _saved_blocks(self, File file, dirty):
+    def _saved_blocks(self, File file, dirty, since):
         for _, number, generation in dirty:
-            yield SavedBlock(number, generation, extents_of(find_block(&file.table, number)))
+            extents = None
+            if generation > since:
+                extents = extents_of(find_block(&file.table, number))
+            yield SavedBlock(number, generation, extents)
 
     def adopt(self, name, int64_t size):
         """A file of ``size`` as recovery found it: it may have no block at all."""

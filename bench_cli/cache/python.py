@@ -21,7 +21,7 @@ from typing import Any
 from bench_cli.cache import replay, rules
 from bench_cli.cache.coverage import cover, cut, gaps, is_covered, runs
 from bench_cli.cache.shelves import Block, File, Piece, Shelves
-from bench_cli.cache.snapshot import SavedBlock, SavedFile, write_snapshot
+from bench_cli.cache.snapshot import SavedBlock, SavedFile, Snapshots
 from bench_cli.cache.stores import open_store
 from bench_cli.cache.waiting import ConditionWaiter
 from bench_cli.errors import CacheFull, Unsupported
@@ -39,6 +39,7 @@ from bench_cli.interfaces import (
     LogBackend,
     LogOptions,
     Recovery,
+    SnapshotInfo,
     Waiter,
     WriteAheadLog,
 )
@@ -67,6 +68,7 @@ class Cache:
         self._generations = count(1)
         self._waited_ns = 0
         self._closed = False
+        self.snapshots = Snapshots(options.block_size)
         self.attach(log, directory)
 
     def attach(self, log: WriteAheadLog | None, directory: Path | None) -> None:
@@ -358,21 +360,27 @@ class Cache:
                 waited_ns=self._waited_ns,
             )
 
-    def checkpoint(self) -> None:
+    def checkpoint(self, *, incremental: bool = False) -> SnapshotInfo:
         with self._lock:
             self._check_open()
             if self._log is None or self._directory is None:
                 raise Unsupported("a checkpoint needs a log and the directory it lies in")
             self._log.sync()
             covered = self._log.stats().last_sequence
-            files = self._saved_files()
-            write_snapshot(self._file_system, self._directory, self._block_size, covered, files)
+            info = self.snapshots.take(
+                self._file_system, self._directory, covered, incremental, self._saved_files
+            )
             self._log.reset()
+            return info
 
-    def _saved_files(self) -> Iterator[SavedFile]:
+    def _saved_files(self, since: int) -> Iterator[SavedFile]:
         for name, file in sorted(self._files.items()):
             blocks = (
-                SavedBlock(number, block.generation, block.extents())
+                SavedBlock(
+                    number,
+                    block.generation,
+                    block.extents() if block.generation > since else None,
+                )
                 for number, block in sorted(file.blocks.items())
                 if block.dirty
             )

@@ -8,10 +8,11 @@ as ever, and there is no second way of writing that could differ from the first.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
-from bench_cli.cache.snapshot import SavedFile, read_snapshot
+from bench_cli.cache.snapshot import KIND, SavedBlock, Snapshots, load
 from bench_cli.errors import CacheFull, FileNotCached
 from bench_cli.filesystem import SYSTEM
 from bench_cli.interfaces import (
@@ -24,10 +25,13 @@ from bench_cli.interfaces import (
     WriteAheadLog,
 )
 from bench_cli.payloads import decode_remove, decode_truncate, decode_uploaded, decode_write
+from bench_cli.wal.snapshot import Folder, Found, check_reach, read_by, unreached
 
 
 class Recoverable(BlockCache, Protocol):
     """What recovery needs of a cache beyond its public face."""
+
+    snapshots: Snapshots
 
     def adopt(self, name: str, size: int) -> None:
         """A file of at least this size, made if need be."""
@@ -61,29 +65,42 @@ class ReplayedLog:
 
 
 class Replay:
-    """Applies the snapshot, then the records after it. ``lean``: a block is dropped as soon as
+    """Applies the snapshots, then the records after them. ``lean``: a block is dropped as soon as
     its upload is met, so that no more is held than in any run that wrote this log."""
 
     def __init__(
-        self, cache: Recoverable, log: ReplayedLog, block_size: int, *, lean: bool
+        self,
+        cache: Recoverable,
+        log: ReplayedLog,
+        block_size: int,
+        folder: Folder,
+        found: Found,
+        *,
+        lean: bool,
     ) -> None:
         self._cache = cache
         self._log = log
         self._block_size = block_size
+        self._folder = folder
+        self._found = found
         self._lean = lean
-        self.covered = 0
+        self._reached = found.covered
 
-    def file(self, file: SavedFile) -> None:
-        self._cache.adopt(file.name, file.size)
-        for block in file.blocks:
-            self._log.sequence = block.generation
-            for start, data in block.extents:
-                self._cache.write(file.name, block.number * self._block_size + start, data)
+    def snapshots(self) -> None:
+        load(self._folder, self._found, self._block_size, self._cache.adopt, self._block)
+
+    def _block(self, name: str, block: SavedBlock) -> None:
+        self._log.sequence = block.generation
+        for start, data in block.extents or ():
+            self._cache.write(name, block.number * self._block_size + start, data)
 
     def record(self, sequence: int, kind: int, payload: memoryview) -> None:
         """Kinds of other engines change no file and are passed over."""
-        if sequence <= self.covered:
+        if sequence <= self._reached:
             return
+        if sequence != self._reached + 1:
+            raise unreached(self._folder.directory, self._found, sequence)
+        self._reached = sequence
         self._log.sequence = sequence
         if kind == RecordKind.WRITE:
             self._cache.write(*decode_write(payload))
@@ -121,48 +138,37 @@ def recover(
     """``empty`` makes an empty cache over a log, with the block size of the run that wrote it.
     Clean blocks are kept if they fit below the limits; if not, all are dropped while replaying,
     and only then is CacheFull final."""
+    files = options.file_system or SYSTEM
+    folder = Folder(files, directory, KIND)
+    found = folder.newest()
+
+    def replayed(lean: bool) -> tuple[C, Recovery]:
+        stand_in = ReplayedLog()
+        cache = empty(cast(WriteAheadLog, stand_in))
+        try:
+            replay = Replay(cache, stand_in, block_size, folder, found, lean=lean)
+            replay.snapshots()
+            return cache, backend.recover(directory, options, replay.record)
+        except BaseException:
+            cache.close()
+            raise
+
     try:
-        cache, covered, recovery = _replay(empty, block_size, backend, directory, options, False)
+        cache, recovery = replayed(lean=False)
     except CacheFull:
-        cache, covered, recovery = _replay(empty, block_size, backend, directory, options, True)
+        cache, recovery = replayed(lean=True)
     try:
         log = backend.open(directory, options)
         try:
-            _continue(cache, log, directory, covered)
+            check_reach(
+                directory, found, replace(recovery, last_sequence=log.stats().last_sequence)
+            )
         except BaseException:
             log.close()
             raise
     except BaseException:
         cache.close()
         raise
-    return cache, log, recovery
-
-
-def _replay(
-    empty: Callable[[WriteAheadLog], C],
-    block_size: int,
-    backend: LogBackend,
-    directory: Path,
-    options: LogOptions,
-    lean: bool,
-) -> tuple[C, int, Recovery]:
-    log = ReplayedLog()
-    cache = empty(cast(WriteAheadLog, log))
-    try:
-        replay = Replay(cache, log, block_size, lean=lean)
-        files = options.file_system or SYSTEM
-        replay.covered = read_snapshot(files, directory, block_size, replay.file)
-        recovery = backend.recover(directory, options, replay.record)
-    except BaseException:
-        cache.close()
-        raise
-    return cache, replay.covered, recovery
-
-
-def _continue(cache: Recoverable, log: WriteAheadLog, directory: Path, covered: int) -> None:
-    """Go on with the log. Its numbers must be beyond the snapshot's, or the next recovery would
-    pass new records over. They are, unless the log was lost and begun anew: then a checkpoint
-    puts the snapshot back below them."""
     cache.attach(log, directory)
-    if log.stats().last_sequence < covered:
-        cache.checkpoint()
+    cache.snapshots.go_on(folder, found.chain)
+    return cache, log, replace(recovery, snapshots=read_by(found))

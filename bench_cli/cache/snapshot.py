@@ -1,50 +1,48 @@
-"""What a checkpoint keeps when the log is emptied: ``cache.snapshot`` beside the log.
+"""Checkpoints of a cache, for both twins: the dirty blocks and the size of every file.
 
-Little-endian, one checksum over everything before it::
+The body of a snapshot file (``wal/snapshot.py`` holds the rest), little-endian:
 
-    | magic 8 | version u32 | block size u32 | covered u64 | file | ... | 0xFFFFFFFF | crc32c u32 |
+    | block size u64 | file | ... | 0xFFFFFFFF u32 |
 
-    file:   | name length u32 | name | size u64 | block | block | ... | 0xFFFFFFFFFFFFFFFF |
+    file:   | name length u32 | name | size u64 | block | block | ... | 0xFFFFFFFFFFFFFFFF u64 |
     block:  | number u64 | generation u64 | extents u32 | extent | ... |
     extent: | start u32 | length u32 | bytes |
 
-``covered`` is the log's last sequence number when the snapshot was taken. Recovery skips the
-records up to it, so a crash between the rename and the emptying of the log replays nothing twice.
-Block numbers mean nothing without the block size, so a cache with another one is refused.
-The file is written aside, synced and renamed: it is whole or it is the one before.
+A snapshot names every file and every dirty block there is, also one that adds to another; that one
+leaves out the bytes of blocks that are no newer than its base (extents 0xFFFFFFFF). A generation
+never comes back, so a block of the same name, number and generation in the chain has these bytes.
+Block numbers mean nothing without the block size: a cache with another one is refused.
 """
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from google_crc32c import extend
+from bench_cli.interfaces import FileSystem, SnapshotInfo
+from bench_cli.wal.snapshot import Body, Folder, Found, Kind, Snapshot, describe
 
-from bench_cli.errors import LogCorrupt
-from bench_cli.interfaces import FileSystem
-
-NAME = "cache.snapshot"
-_TEMPORARY = "cache.snapshot.new"
-_MAGIC = b"BENCHCSN"
-_VERSION = 1
-_HEAD = struct.Struct("<8sIIQ")
+KIND = Kind(b"BENCHCSN", "cache")
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 _BLOCK = struct.Struct("<QQI")
 _EXTENT = struct.Struct("<II")
 _NO_FILE = 0xFFFFFFFF
 _NO_BLOCK = 0xFFFFFFFFFFFFFFFF
+_IN_BASE = 0xFFFFFFFF
+
+Extents = list[tuple[int, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class SavedBlock:
+    """``extents`` is None where the base has the bytes."""
+
     number: int
     generation: int
-    extents: list[tuple[int, bytes]]
+    extents: Extents | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,35 +54,50 @@ class SavedFile:
     blocks: Iterable[SavedBlock]
 
 
-def write_snapshot(
-    file_system: FileSystem,
-    directory: Path,
-    block_size: int,
-    covered: int,
-    files: Iterable[SavedFile],
-) -> None:
-    """Durable when it returns. Raises OSError, and then the snapshot before is untouched."""
-    temporary = directory / _TEMPORARY
-    fd = file_system.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-    try:
-        offset = crc = 0
-        for part in _encode(block_size, covered, files):
-            crc = extend(crc, part)
-            offset = _write_all(file_system, fd, part, offset)
-        _write_all(file_system, fd, _U32.pack(crc), offset)
-        file_system.sync(fd)
-    finally:
-        file_system.close(fd)
-    file_system.rename(temporary, directory / NAME)
-    file_system.sync_directory(directory)
+class Snapshots:
+    """The snapshots behind one cache: ``chain`` is what the next one may add to."""
+
+    def __init__(self, block_size: int) -> None:
+        self._block_size = block_size
+        self._folder: Folder | None = None
+        self._chain: tuple[Snapshot, ...] = ()
+
+    def go_on(self, folder: Folder, chain: tuple[Snapshot, ...]) -> None:
+        """After a recovery from ``chain``."""
+        self._folder, self._chain = folder, chain
+
+    def take(
+        self,
+        file_system: FileSystem,
+        directory: Path,
+        covered: int,
+        incremental: bool,
+        files: Callable[[int], Iterable[SavedFile]],
+    ) -> SnapshotInfo:
+        """``files(since)``: all of them, without the bytes of blocks of a generation up to
+        ``since``. Durable and read back when it returns. Raises SnapshotFailed."""
+        if self._folder is None:
+            self._folder = Folder(file_system, directory, KIND)
+        base = self._chain if incremental else ()
+        if self._chain and not base:
+            self._folder.prune(self._chain[0].number)
+        since = base[-1].covered if base else 0
+        snapshot = self._folder.write(
+            covered, base, lambda: _encode(self._block_size, files(since))
+        )
+        self._chain = (*base, snapshot)
+        return describe(self._chain)
 
 
-def _encode(block_size: int, covered: int, files: Iterable[SavedFile]) -> Iterator[bytes]:
-    yield _HEAD.pack(_MAGIC, _VERSION, block_size, covered)
+def _encode(block_size: int, files: Iterable[SavedFile]) -> Iterator[bytes]:
+    yield _U64.pack(block_size)
     for file in files:
         name = file.name.encode("utf-8", "surrogateescape")
         yield _U32.pack(len(name)) + name + _U64.pack(file.size)
         for block in file.blocks:
+            if block.extents is None:
+                yield _BLOCK.pack(block.number, block.generation, _IN_BASE)
+                continue
             yield _BLOCK.pack(block.number, block.generation, len(block.extents))
             for start, data in block.extents:
                 yield _EXTENT.pack(start, len(data))
@@ -93,104 +106,71 @@ def _encode(block_size: int, covered: int, files: Iterable[SavedFile]) -> Iterat
     yield _U32.pack(_NO_FILE)
 
 
-def _write_all(file_system: FileSystem, fd: int, data: bytes, offset: int) -> int:
-    """Writes may be short. The offset after ``data``."""
-    view = memoryview(data)
-    while view:
-        written = file_system.pwrite(fd, view, offset)
-        offset, view = offset + written, view[written:]
-    return offset
-
-
-class _Reader:
-    """The file front to back, each part checked against the file's end before it is taken."""
-
-    def __init__(self, file_system: FileSystem, fd: int, path: Path) -> None:
-        self._file_system, self._fd, self._path = file_system, fd, path
-        self._size = file_system.size(fd)
-        self.offset = self.crc = 0
-
-    def take(self, length: int) -> bytes:
-        if length > self.left:
-            raise self.damage(f"{length} bytes should follow, {self.left} do")
-        parts: list[bytes] = []
-        while length:
-            part = self._file_system.pread(self._fd, length, self.offset)
-            if not part:
-                raise self.damage("the file became shorter while it was read")
-            parts.append(part)
-            self.crc = extend(self.crc, part)
-            self.offset += len(part)
-            length -= len(part)
-        return b"".join(parts)
-
-    @property
-    def left(self) -> int:
-        return self._size - self.offset
-
-    def number(self, kind: struct.Struct) -> int:
-        value: int = kind.unpack(self.take(kind.size))[0]
-        return value
-
-    def check_end(self) -> None:
-        crc = self.crc
-        if self.number(_U32) != crc or self.offset != self._size:
-            raise self.damage("the checksum does not hold")
-
-    def damage(self, reason: str) -> LogCorrupt:
-        return LogCorrupt(
-            f"{self._path} is damaged at byte {self.offset}: {reason}",
-            path=str(self._path),
-            offset=self.offset,
-            remedy="restore the file from a copy; without it the blocks it holds are lost",
-        )
-
-
-def read_snapshot(
-    file_system: FileSystem,
-    directory: Path,
+def load(
+    folder: Folder,
+    found: Found,
     block_size: int,
-    visit: Callable[[SavedFile], None],
-) -> int:
-    """Hand each file of the snapshot to ``visit``, its blocks to be used up during the call, and
-    return the sequence number it covers; 0 when there is none. The checksum is looked at first,
-    over the whole file: nothing of a damaged one is visited. Raises LogCorrupt, ValueError for
-    another block size, or OSError."""
-    path = directory / NAME
-    try:
-        fd = file_system.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return 0
-    try:
-        _check(_Reader(file_system, fd, path))
-        reader = _Reader(file_system, fd, path)
-        written_with, covered = _HEAD.unpack(reader.take(_HEAD.size))[2:]
-        if written_with != block_size:
-            raise ValueError(f"{path} holds blocks of {written_with} bytes, not {block_size}")
-        while (length := reader.number(_U32)) != _NO_FILE:
-            name = reader.take(length).decode("utf-8", "surrogateescape")
-            visit(SavedFile(name, reader.number(_U64), _read_blocks(reader)))
-        return int(covered)
-    finally:
-        file_system.close(fd)
+    adopt: Callable[[str, int], None],
+    put: Callable[[str, SavedBlock], None],
+) -> None:
+    """Hand every file of the chain's end to ``adopt`` and every dirty block, its bytes from
+    wherever in the chain they are, to ``put``. Raises ValueError for another block size,
+    LogCorrupt for files whose checksums hold and that make no sense all the same, or OSError."""
+    wanted: dict[tuple[str, int], int] = {}
+    for snapshot in reversed(found.chain):
+        newest = snapshot is found.chain[-1]
+        with folder.body(snapshot) as body:
+            written_with = _number(body, _U64)
+            if written_with != block_size:
+                raise ValueError(
+                    f"{snapshot.path} holds blocks of {written_with} bytes, not {block_size}"
+                )
+            for name, size in _read_files(body):
+                if newest:
+                    adopt(name, size)
+                _load_blocks(body, name, wanted, newest, put)
+            if not wanted:
+                return
+            if not snapshot.base:
+                raise body.damage(f"{len(wanted)} blocks that were to be here are not")
 
 
-def _check(reader: _Reader) -> None:
-    magic, version, _, _ = _HEAD.unpack(reader.take(_HEAD.size))
-    if magic != _MAGIC or version != _VERSION:
-        raise reader.damage(f"not a snapshot of version {_VERSION}")
-    left = reader.left - _U32.size
-    while left > 0:
-        left -= len(reader.take(min(left, 1 << 20)))
-    reader.check_end()
+def _load_blocks(
+    body: Body,
+    name: str,
+    wanted: dict[tuple[str, int], int],
+    newest: bool,
+    put: Callable[[str, SavedBlock], None],
+) -> None:
+    """The blocks of one file: the newest snapshot says which there are."""
+    while (number := _number(body, _U64)) != _NO_BLOCK:
+        generation, extents = _number(body, _U64), _number(body, _U32)
+        if extents == _IN_BASE:
+            if newest:
+                wanted[name, number] = generation
+        elif newest or wanted.get((name, number)) == generation:
+            wanted.pop((name, number), None)
+            put(name, SavedBlock(number, generation, _read_extents(body, extents)))
+        else:
+            for _ in range(extents):
+                body.skip(_EXTENT.unpack(body.take(_EXTENT.size))[1])
 
 
-def _read_blocks(reader: _Reader) -> Iterator[SavedBlock]:
-    while (number := reader.number(_U64)) != _NO_BLOCK:
-        generation, extents = reader.number(_U64), reader.number(_U32)
-        yield SavedBlock(number, generation, [_read_extent(reader) for _ in range(extents)])
+def _number(body: Body, kind: struct.Struct) -> int:
+    value: int = kind.unpack(body.take(kind.size))[0]
+    return value
 
 
-def _read_extent(reader: _Reader) -> tuple[int, bytes]:
-    start, length = _EXTENT.unpack(reader.take(_EXTENT.size))
-    return start, reader.take(length)
+def _read_files(body: Body) -> Iterator[tuple[str, int]]:
+    """(name, size); the blocks that follow are read before the next."""
+    while (length := _number(body, _U32)) != _NO_FILE:
+        name = body.take(length).decode("utf-8", "surrogateescape")
+        yield name, _number(body, _U64)
+
+
+def _read_extents(body: Body, count: int) -> Extents:
+    extents: Extents = []
+    for _ in range(count):
+        start, length = _EXTENT.unpack(body.take(_EXTENT.size))
+        extents.append((start, body.take(length)))
+    return extents

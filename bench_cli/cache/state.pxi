@@ -13,6 +13,7 @@ cdef class Shelves:
     cdef int busy_files, waiters, room_waiters
     cdef bint gated, closed, log_busy
     cdef object log, directory, file_system, clock, waiter, wait_ns
+    cdef readonly object snapshots
     cdef NativeLog native_log
 
     def __cinit__(self, options, log, directory, file_system, clock, waiter):
@@ -33,6 +34,7 @@ cdef class Shelves:
         self.file_system = file_system or SYSTEM
         self.clock = clock or CLOCK
         self.waiter = waiter or ConditionWaiter()
+        self.snapshots = Snapshots(options.block_size)
         self.attach(log, directory)
         if pool_fill(self.pool, self.kept) < 0:
             raise MemoryError(f"no memory for a pool of {options.pool_bytes} bytes")

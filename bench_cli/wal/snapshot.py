@@ -122,6 +122,11 @@ class Body:
         self._offset += length
         return data
 
+    def skip(self, length: int) -> None:
+        if length > self.left:
+            raise self.damage(f"{length} bytes should follow, {self.left} do")
+        self._offset += length
+
     def damage(self, reason: str) -> LogCorrupt:
         return LogCorrupt(
             f"{self._path} is damaged at byte {self._offset}: {reason}",

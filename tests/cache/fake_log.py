@@ -103,7 +103,7 @@ class FakeLogBackend:
         return Recovery(
             records=len(records),
             first_sequence=records[0][0] if records else 0,
-            last_sequence=records[-1][0] if records else 0,
+            last_sequence=self.log.last_sequence,
             tail="clean",
             segments=1,
             bytes_read=0,

@@ -62,7 +62,9 @@ class MemoryFiles(SystemFileSystem):
 
     def pwrite(self, fd: int, data: Any, offset: int) -> int:
         part = bytes(data[: 1 + len(data) // 2])  # short writes
-        self.files[self.opened[fd]][offset : offset + len(part)] = part
+        content = self.files[self.opened[fd]]
+        content.extend(bytes(max(0, offset - len(content))))
+        content[offset : offset + len(part)] = part
         return len(part)
 
     def sync(self, fd: int) -> None:
@@ -73,6 +75,12 @@ class MemoryFiles(SystemFileSystem):
 
     def rename(self, source: Path, target: Path) -> None:
         self.files[target.name] = self.files.pop(source.name)
+
+    def listdir(self, path: Path) -> list[str]:
+        return list(self.files)
+
+    def unlink(self, path: Path) -> None:
+        del self.files[path.name]
 
 
 class Twin:
@@ -280,9 +288,12 @@ class CacheMachine(RuleBasedStateMachine):
             assert together == model.data
 
     @precondition(lambda self: self.model)
-    @rule()
-    def checkpoint(self) -> None:
-        self.both("checkpoint")
+    @rule(incremental=st.booleans())
+    def checkpoint(self, incremental: bool) -> None:
+        outcomes = [twin.cache.checkpoint(incremental=incremental) for twin in self.twins]
+        assert outcomes[0] == outcomes[1]
+        python, native = (twin.files.files for twin in self.twins)
+        assert python == native
 
     @precondition(lambda self: self.model)
     @rule()
