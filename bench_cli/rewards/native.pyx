@@ -38,7 +38,7 @@ from bench_cli.rewards.ledger cimport (
     ledger_take,
     ledger_undo,
 )
-from bench_cli.wal.native cimport NativeLog, replay as replay_log
+from bench_cli.wal.native cimport NativeLog, reopen as reopen_log, replay as replay_log
 
 from bench_cli.errors import (
     CatalogueError,
@@ -442,6 +442,9 @@ include "restore.pxi"
 include "queue.pxi"
 
 
+NATIVE_LOGS = (native_logs.BasicBackend, native_logs.MmapBackend)
+
+
 class Backend(specification.Backend):
     """``interfaces.PoolBackend``."""
 
@@ -450,8 +453,15 @@ class Backend(specification.Backend):
     def open(self, items, *, seed, log=None, selector="fenwick", flush_every=0):
         return Pool(items, seed=seed, log=log, selector=selector, flush_every=flush_every)
 
+    def reopen(self, pool, backend, directory, options):
+        """One reading of a log of ours, under its lock, is both the replay and the opening."""
+        if type(backend) not in NATIVE_LOGS:
+            return super().reopen(pool, backend, directory, options)
+        return reopen_log(
+            backend, directory, options, replay_record, <void *>pool, pool.snapshots.complete)
+
     def replay(self, pool, backend, directory, options):
-        if type(backend) in (native_logs.BasicBackend, native_logs.MmapBackend):
+        if type(backend) in NATIVE_LOGS:
             return replay_log(directory, options, replay_record, <void *>pool)
         return super().replay(pool, backend, directory, options)
 

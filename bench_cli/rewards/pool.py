@@ -387,11 +387,18 @@ class Backend:
         frozen = pool.snapshots.load(directory, options.file_system)
         if frozen is not None:
             pool.restore(frozen)
+        log, recovery = self.reopen(pool, backend, directory, options)
+        pool.attach(log)
+        return pool, log, recovery
+
+    def reopen(
+        self, pool: Pool, backend: LogBackend, directory: Path, options: LogOptions
+    ) -> tuple[WriteAheadLog, Recovery]:
+        """Replay the log into the pool, and open it for appending."""
         recovery = pool.snapshots.complete(self.replay(pool, backend, directory, options))
         log = backend.open(directory, options)
         check_unchanged(log, recovery)
-        pool.attach(log)
-        return pool, log, recovery
+        return log, recovery
 
     def replay(
         self, pool: Pool, backend: LogBackend, directory: Path, options: LogOptions

@@ -30,10 +30,41 @@ static inline uint32_t frame_lag(uint64_t sequence, uint64_t durable)
     return lag < FRAME_NOTHING_DURABLE ? (uint32_t)lag : FRAME_NOTHING_DURABLE;
 }
 
+static inline void frame_unpack(frame_fields *f, uint64_t first)
+{
+    f->kind = (uint8_t)first;
+    f->flags = (uint8_t)(first >> 8);
+    f->count = (uint16_t)(first >> 16);
+    f->length = (uint32_t)(first >> 32);
+}
+
+static inline int frame_sound(const frame_fields *f)
+{
+    return !(f->flags & ~FRAME_BATCH) && f->count && (f->count == 1 || f->flags);
+}
+
+/* Whether the lengths at the start of a batch are those of the payload. */
+static inline int frame_adds_up(const uint8_t *payload, const frame_fields *f)
+{
+    uint32_t size;
+    uint64_t total = 4 * (uint64_t)f->count;
+    if (!f->flags)
+        return 1;
+    if (total > f->length)
+        return 0;
+    for (uint32_t i = 0; i < f->count; i++) {
+        memcpy(&size, payload + 4 * i, 4);
+        total += size;
+    }
+    return total == f->length;
+}
+
 /* Two instances: the checksum instructions must be inlined, and only a function compiled for them
  * may inline them.
  *   frame_head  writes the 24 header bytes, returns the raw value the payload's checksum starts at
- *   frame_put   writes a whole frame whose payload is `head` followed by `data`; returns its crc */
+ *   frame_put   writes a whole frame whose payload is `head` followed by `data`; returns its crc
+ *   frame_read  finds the frame with that sequence at `from`, where `held` bytes are at hand: its size;
+ *               0 when it is not there or not whole; more than `held` when that many are needed */
 #define FRAME_DEFINE(name, ATTRIBUTE, WORD, HALF)                                                  \
     ATTRIBUTE static inline uint32_t frame_head_##name(uint8_t *to, const frame_fields *f)         \
     {                                                                                              \
@@ -60,11 +91,37 @@ static inline uint32_t frame_lag(uint64_t sequence, uint64_t durable)
         raw = ~raw;                                                                                \
         memcpy(to + f->length, &raw, 4);                                                           \
         return raw;                                                                                \
+    }                                                                                              \
+    ATTRIBUTE static size_t frame_read_##name(                                                     \
+        const uint8_t *from, size_t held, uint32_t seed, uint64_t sequence, frame_fields *f,       \
+        uint32_t *crc)                                                                             \
+    {                                                                                              \
+        uint64_t first;                                                                            \
+        uint32_t stored, raw;                                                                      \
+        if (held < FRAME_HEADER)                                                                   \
+            return FRAME_HEADER;                                                                   \
+        memcpy(&first, from, 8);                                                                   \
+        memcpy(&f->sequence, from + 8, 8);                                                         \
+        memcpy(&f->lag, from + 16, 4);                                                             \
+        memcpy(&stored, from + 20, 4);                                                             \
+        raw = HALF(WORD(WORD(~seed, first), f->sequence), f->lag);                                 \
+        f->seed = seed;                                                                            \
+        frame_unpack(f, first);                                                                    \
+        if (f->kind == 0 || ~raw != stored || f->sequence != sequence || !frame_sound(f))          \
+            return 0;                                                                              \
+        if (held < frame_size(f->length))                                                          \
+            return frame_size(f->length);                                                          \
+        from += FRAME_HEADER;                                                                      \
+        memcpy(crc, from + f->length, 4);                                                          \
+        raw = crc32c_raw_##name(WORD(~seed, sequence), from, f->length);                           \
+        return ~raw == *crc && frame_adds_up(from, f) ? frame_size(f->length) : 0;                 \
     }
 
 typedef uint32_t (*frame_head_fn)(uint8_t *, const frame_fields *);
 typedef uint32_t (*frame_put_fn)(
     uint8_t *, const frame_fields *, const void *, size_t, const void *, size_t);
+typedef size_t (*frame_read_fn)(
+    const uint8_t *, size_t, uint32_t, uint64_t, frame_fields *, uint32_t *);
 
 FRAME_DEFINE(soft, , crc32c_word_soft, crc32c_half_soft)
 #ifdef CRC32C_HARDWARE
@@ -73,16 +130,19 @@ FRAME_DEFINE(hard, CRC32C_TARGET, CRC32C_WORD_HARD, CRC32C_HALF_HARD)
 
 static frame_head_fn frame_head = frame_head_soft;
 static frame_put_fn frame_put = frame_put_soft;
+static frame_read_fn frame_read = frame_read_soft;
 
 static inline void frame_setup(int allow_hardware)
 {
     crc32c_setup(allow_hardware);
     frame_head = frame_head_soft;
     frame_put = frame_put_soft;
+    frame_read = frame_read_soft;
 #ifdef CRC32C_HARDWARE
     if (allow_hardware && crc32c_has_hardware()) {
         frame_head = frame_head_hard;
         frame_put = frame_put_hard;
+        frame_read = frame_read_hard;
     }
 #endif
 }
@@ -112,45 +172,6 @@ static inline uint32_t frame_seal(uint8_t *to, const frame_fields *f)
     memset(to + used, 0, frame_size(f->length) - used);
     memcpy(to + FRAME_HEADER + f->length, &crc, 4);
     return crc;
-}
-
-/* The header at `from` (24 readable bytes), or 0 when none is there. */
-static inline int frame_parse(const uint8_t *from, uint32_t seed, frame_fields *f)
-{
-    uint32_t stored;
-    if (from[0] == 0)
-        return 0;
-    memcpy(&stored, from + 20, 4);
-    if (crc32c_extend(seed, from, 20) != stored)
-        return 0;
-    f->seed = seed;
-    f->kind = from[0];
-    f->flags = from[1];
-    memcpy(&f->count, from + 2, 2);
-    memcpy(&f->length, from + 4, 4);
-    memcpy(&f->sequence, from + 8, 8);
-    memcpy(&f->lag, from + 16, 4);
-    return !(f->flags & ~FRAME_BATCH) && f->count && (f->count == 1 || f->flags);
-}
-
-/* Whether the payload behind a parsed header is whole: its checksum, and the lengths of a batch. */
-static inline int frame_check(const uint8_t *from, const frame_fields *f, uint32_t *crc)
-{
-    uint32_t size;
-    uint64_t total = 4 * (uint64_t)f->count;
-    uint32_t raw = crc32c_raw(~f->seed, &f->sequence, 8);
-    memcpy(crc, from + FRAME_HEADER + f->length, 4);
-    if (~crc32c_raw(raw, from + FRAME_HEADER, f->length) != *crc)
-        return 0;
-    if (!f->flags)
-        return 1;
-    if (total > f->length)
-        return 0;
-    for (uint32_t i = 0; i < f->count; i++) {
-        memcpy(&size, from + FRAME_HEADER + 4 * i, 4);
-        total += size;
-    }
-    return total == f->length;
 }
 
 #endif

@@ -30,7 +30,9 @@ cdef class NativeLog:
     cdef uint8_t *scratch  # where frames are made that do not go straight to the mapping
     cdef size_t scratch_size
     cdef wal_files files
-    cdef uint64_t end, room, synced, next, durable
+    cdef uint64_t end, synced, next, durable
+    cdef uint64_t room  # up to where frames may go before make_room looks again: the least of
+    cdef uint64_t full, ready  # what rotation allows, and the end of the pages faulted in
     cdef uint64_t appends, bytes, writes, syncs
     cdef uint32_t seed, chain
     cdef int storage, text
@@ -49,3 +51,7 @@ ctypedef int (*replay_fn)(void *context, unsigned long long sequence, unsigned c
 
 # Read the log in `directory` under `options`, without changing it; returns the Recovery value.
 cdef object replay(directory, options, replay_fn function, void *context)
+
+# The same, and open it for appending: one reading does for both. ``backend`` is one of this module;
+# ``check`` gets the Recovery before anything is changed. (log, what check returned)
+cdef tuple reopen(backend, directory, options, replay_fn function, void *context, check)

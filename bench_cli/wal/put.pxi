@@ -62,13 +62,15 @@ cdef int load_segment(NativeLog self) except -1:
     self.segment = self.segments.current
     self.files.fd = self.segment.fd
     self.seed = self.segment.seed
-    self.room = self.segment.room
+    self.full = self.segment.room
     if self.segments.prepares:  # from there on make_room has the next one prepared
-        self.room -= self.room // 8
+        self.full -= self.full // 8
     if self.storage == MAPPED and self.base == NULL:
         PyObject_GetBuffer(self.segment.buffer, &self.view, PyBUF_WRITABLE)
         self.base = <uint8_t *>self.view.buf
         self.files.base = self.base
+        self.ready = UINT64_MAX
+    self.room = min(self.full, self.ready)
     return 0
 
 
@@ -81,13 +83,38 @@ cdef void drop_mapping(NativeLog self) noexcept:
 
 
 cdef int make_room(NativeLog self, size_t size) except -1:
-    """Rotate, for a frame of ``size`` bytes; or only get ready to."""
+    """For a frame of ``size`` bytes: fault pages in, have the next segment prepared, rotate."""
+    cdef size_t room
+    while self.end + size > self.room:
+        room = self.segment.room
+        if self.ready < self.end + size <= room:
+            fault_in(self, size)
+        elif self.full < room:
+            self.full = room
+            self.segments.prepare()
+        else:
+            rotate(self, size)
+        self.room = min(self.full, self.ready)
+    return 0
+
+
+cdef int fault_in(NativeLog self, size_t size) except -1:
+    """The pages of the next appends, some at a time: one call for many costs half of a fault for
+    each, and a log that is reopened need not pay for a whole segment."""
+    cdef size_t start = max(self.ready, self.end) & ~<size_t>(FAULT_ALIGN - 1)
+    cdef size_t stop = (self.end + size + FAULT_AHEAD) & ~<size_t>(FAULT_ALIGN - 1)
+    if stop > <size_t>self.view.len:
+        stop = self.view.len
+    begin_work(self)
+    with nogil:
+        files_populate(self.base + start, stop - start)
+    end_work(self)
+    self.ready = stop
+    return 0
+
+
+cdef int rotate(NativeLog self, size_t size) except -1:
     cdef size_t limit = self.segments.largest
-    if self.room < <size_t>self.segment.room:
-        self.room = self.segment.room
-        self.segments.prepare()
-        if self.end + size <= self.room:
-            return 0
     if size > limit:
         raise RecordTooLarge(
             f"a record of {size} bytes with its frame; a segment holds {limit}",

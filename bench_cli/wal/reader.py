@@ -8,6 +8,7 @@ from collections.abc import Callable
 from bench_cli.interfaces import FileSystem
 
 WINDOW = 64 << 10
+PAGE = 4 << 10
 _ZEROS = bytes(WINDOW)
 _LINE_END = re.compile(b"[\n\0]")
 _NOT_ZERO = re.compile(b"[^\0]")
@@ -99,4 +100,10 @@ class Reader:
         self._window = parts[0] if len(parts) == 1 else b"".join(parts)
         self._start = offset
         if self._window != _ZEROS[:got]:
-            self.data_end = max(self.data_end, offset + len(self._window.rstrip(b"\0")))
+            self.data_end = max(self.data_end, offset + _data_end(self._window))
+
+
+def _data_end(window: bytes) -> int:
+    """Where the zeros at the end begin. ``rstrip`` copies what it leaves, so it gets a page."""
+    last = window[-PAGE:].rstrip(b"\0")
+    return max(0, len(window) - PAGE) + len(last) if last else len(window.rstrip(b"\0"))

@@ -22,6 +22,20 @@ cdef object replay(directory, options, replay_fn function, void *context):
     return recovered(directory, options, consumer)
 
 
+cdef tuple reopen(backend, directory, options, replay_fn function, void *context, check):
+    cdef Replay consumer = Replay.__new__(Replay)
+    consumer.function, consumer.context = function, context
+    segments = SegmentSet(directory, options, backend.segment_type, backend._salts)
+    scan = segments.read(walker(options), consumer)
+    try:
+        found = check(scan.result())
+    except BaseException:
+        segments.release()
+        raise
+    segments.resume(scan)
+    return NativeLog(options, segments, scan), found
+
+
 cdef object recovered(directory, options, apply):
     check_options(options)
     fs = options.file_system or SYSTEM
@@ -40,7 +54,8 @@ cdef class Walk:
     handed out are slices of a ``bytes`` window, which lives as long as any of them."""
 
     cdef object reader, apply, view
-    cdef Replay consumer
+    cdef replay_fn function  # NULL: apply is no Replay
+    cdef void *context
     cdef const uint8_t *window
     cdef size_t start, held  # the window in the file
     cdef size_t offset, limit
@@ -56,7 +71,9 @@ cdef class Walk:
 cdef Walk begin_walk(reader, size_t limit, scan):
     cdef Walk self = Walk.__new__(Walk)
     self.reader, self.limit, self.apply = reader, limit, scan.apply
-    self.consumer = self.apply if type(self.apply) is Replay else None
+    if type(self.apply) is Replay:
+        self.function = (<Replay>self.apply).function
+        self.context = (<Replay>self.apply).context
     self.offset, self.expected, self.crc = scan.position, scan.next, scan.chain
     return self
 
@@ -95,16 +112,16 @@ cdef int deliver(Walk self, view, const uint8_t *payload, size_t at,
     """Hand out the records of a frame. Its payload is at ``payload``, and at ``at`` in ``view``."""
     cdef const uint8_t *sizes = payload
     cdef uint32_t index, size = fields.length
+    if self.function != NULL and not fields.flags:
+        return self.function(self.context, fields.sequence, fields.kind, payload, size)
     cdef size_t skip = 4 * <size_t>fields.count if fields.flags else 0
     payload += skip
     at += skip
     for index in range(fields.count):
         if fields.flags:
             memcpy(&size, sizes + 4 * index, 4)
-        if self.consumer is not None:
-            self.consumer.function(
-                self.consumer.context, fields.sequence + index, fields.kind, payload, size
-            )
+        if self.function != NULL:
+            self.function(self.context, fields.sequence + index, fields.kind, payload, size)
         else:
             self.apply(fields.sequence + index, fields.kind, view[at:at + size])
         payload += size
@@ -117,20 +134,18 @@ def walk_binary(reader, size_t limit, uint32_t seed, scan):
     cdef Walk self = begin_walk(reader, limit, scan)
     cdef const uint8_t *frame
     cdef frame_fields fields
-    cdef size_t size
+    cdef size_t size, held
     cdef uint32_t crc
     cdef bint closed = False
-    while self.offset < limit and at_hand(self, FRAME_HEADER) >= <size_t>FRAME_HEADER:
+    while self.offset < limit:
+        held = at_hand(self, FRAME_HEADER)
         frame = self.window + (self.offset - self.start)
-        if not frame_parse(frame, seed, &fields):
-            break
-        if fields.sequence != self.expected:
-            break
-        size = frame_size(fields.length)
-        if self.offset + size > limit or at_hand(self, size) < size:
-            break
-        frame = self.window + (self.offset - self.start)
-        if not frame_check(frame, &fields, &crc):
+        size = frame_read(frame, held, seed, self.expected, &fields, &crc)
+        if size > held:
+            if self.offset + size > limit or at_hand(self, size) < size:
+                break
+            continue
+        if size == 0:
             break
         if fields.kind == FRAME_FOOTER:
             closed = fields.lag == 0 and self.offset + size == limit
@@ -164,7 +179,7 @@ def walk_text(reader, size_t limit, uint32_t seed, scan):
             break
         if self.apply is not None:
             view = None
-            if self.consumer is None:
+            if self.function == NULL:
                 view = memoryview(self.scratch[:fields.length])
             deliver(self, view, self.scratch, 0, &fields)
         passed(self, &fields, end + 1 - line, crc)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bench_cli.errors import LogLocked
 from bench_cli.filesystem import SYSTEM
-from bench_cli.interfaces import FileSystem, LogOptions
+from bench_cli.interfaces import Apply, FileSystem, LogOptions
 from bench_cli.wal.ahead import LEAST, Ahead
 from bench_cli.wal.codec import CODECS
 from bench_cli.wal.files import Segment, uninterrupted, write_all
@@ -98,16 +98,28 @@ class SegmentSet:
     def start(self, walk: Walk | None = None) -> Scan:
         """Lock, recover, cut what was torn, and be ready to append. Raises LogLocked, LogCorrupt
         or OSError, and then holds nothing."""
+        scan = self.read(walk)
+        self.resume(scan)
+        return scan
+
+    def read(self, walk: Walk | None = None, apply: Apply | None = None) -> Scan:
+        """The first half of ``start``, which changes nothing. Raises what ``apply`` raises too."""
         self.fs.mkdir(self.directory)
         self._lock()
         try:
-            scan = recover(self.directory, self._options, self.fs, walk=walk)
-            scan.refuse_damage()
-            self._resume(scan)
+            return recover(self.directory, self._options, self.fs, apply, walk)
         except BaseException:
             self.release()
             raise
-        return scan
+
+    def resume(self, scan: Scan) -> None:
+        """The second half."""
+        try:
+            scan.refuse_damage()
+            self._go_on(scan)
+        except BaseException:
+            self.release()
+            raise
 
     def _lock(self) -> None:
         """The lock is on the directory: segments come and go, and it needs no file of its own."""
@@ -124,7 +136,7 @@ class SegmentSet:
             raise
         self._lock_fd = fd
 
-    def _resume(self, scan: Scan) -> None:
+    def _go_on(self, scan: Scan) -> None:
         for file in reversed(scan.leftover):  # a crash must not leave one behind a missing one
             self.fs.unlink(file.path)
             self.fs.sync_directory(self.directory)
@@ -138,11 +150,13 @@ class SegmentSet:
         else:
             self.fs.sync_directory(self.directory.parent)
             self._install(self._create(1, scan.next_sequence))
+            self.current.populate()
         scan.chain = scan.chain if scan.live else self.current.header.crc
 
     def _reopen(self, scan: Scan) -> None:
         """Go on in the last segment. What stands behind its last frame is cut off and comes back
-        as zeros, durably, before anything is appended: no remains can follow a new record."""
+        as zeros, durably, before anything is appended: no remains can follow a new record. Its
+        pages are not faulted in: all of them take longer than most logs take to be read."""
         file, end = scan.live[-1], scan.ends[-1]
         assert file.header is not None
         fd = self.fs.open(file.path, os.O_RDWR | os.O_NOFOLLOW)
@@ -157,7 +171,6 @@ class SegmentSet:
             raise
 
     def _install(self, segment: Segment) -> None:
-        segment.populate()
         self.current = segment
         self._open = True
 
