@@ -7,7 +7,6 @@ names ``module:Class``, from any importable module: that runs code and needs ``-
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -73,6 +72,8 @@ _WORKLOAD_MODULES = {
 
 def closest(name: str, known: Iterable[str]) -> str:
     """A sentence that offers the nearest names, or lists them all when none is near."""
+    import difflib  # every worker imports this module, and hardly one needs it
+
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:

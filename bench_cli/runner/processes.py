@@ -26,19 +26,26 @@ STDERR_TAIL = 2000
 class Program:
     """Which tool the worker is of: by default the one that runs here. ``folder``: what it finds
     before anything installed (the worker's working directory). ``alone``: PYTHONPATH is for this
-    tool and must not reach another. ``fields``: the parts of a job it understands (None: all)."""
+    tool and must not reach another. ``fields``: the parts of a job it understands (None: all).
+    ``module``: where its workers begin."""
 
     executable: str = sys.executable
     folder: Path | None = None
     alone: bool = False
     fields: frozenset[str] | None = None
+    module: str = "bench_cli.runner.start"
 
-    def environment(self) -> dict[str, str]:
-        """The same for every worker: hashes and thread pools must not differ between processes."""
+    def environment(self, bytecode: Path | None = None) -> dict[str, str]:
+        """The same for every worker: hashes and thread pools must not differ between processes.
+        ``bytecode``: where compiled modules are kept if they may not stand beside their sources;
+        without it every worker would compile all of them again."""
         fixed = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         found = {**os.environ, **fixed}
         if self.alone:
             found.pop("PYTHONPATH", None)
+        if bytecode is not None and found.get("PYTHONDONTWRITEBYTECODE"):
+            del found["PYTHONDONTWRITEBYTECODE"]
+            found["PYTHONPYCACHEPREFIX"] = str(bytecode)
         return found
 
     def job(self, job: Job) -> str:
@@ -55,13 +62,13 @@ def run_worker(job: Job, timeout_ns: int, program: Program = HERE) -> dict[str, 
     "reason": ...}``. A worker that is killed, exits early, or takes longer than ``timeout_ns`` is
     an answer too. KeyboardInterrupt kills the worker and goes on to the caller."""
     process = subprocess.Popen(
-        [program.executable, "-m", "bench_cli.runner.worker"],
+        [program.executable, "-m", program.module],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,  # Ctrl-C reaches us alone; we end the worker in order
-        env=program.environment(),
+        env=program.environment(Path(job.scratch).with_name("bytecode")),
         cwd=program.folder,
     )
     try:

@@ -10,10 +10,10 @@ sample's batches.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import median, quantiles
 
 from bench_cli.interfaces import Body
 from bench_cli.runner.loop import WALL_CAP, Calibration, Now, take_sample
+from bench_cli.stats.quantile import quantile
 
 TOLERANCE = 0.05
 MOST_ROUNDS = 5
@@ -31,8 +31,8 @@ def drift(batch_ns: Sequence[float], window: int) -> float | None:
     if len(batch_ns) < 2:
         return None
     size = max(1, min(window, len(batch_ns) // 3))
-    before, last = batch_ns[-2 * size : -size], median(batch_ns[-size:])
-    middle = median(before)
+    before, last = batch_ns[-2 * size : -size], quantile(batch_ns[-size:], 0.5)
+    middle = quantile(before, 0.5)
     change = last / middle - 1 if middle else 0.0
     if abs(change) <= TOLERANCE or _scatters_around(before, last):
         return 0.0
@@ -42,8 +42,7 @@ def drift(batch_ns: Sequence[float], window: int) -> float | None:
 def _scatters_around(values: Sequence[float], level: float) -> bool:
     if len(values) < 4:
         return False
-    low, _, high = quantiles(values, n=4, method="inclusive")
-    return low <= level <= high
+    return quantile(values, 0.25) <= level <= quantile(values, 0.75)
 
 
 def settle(body: Body, begun: Calibration, min_sample_ns: int, now: Now) -> float | None:

@@ -24,7 +24,7 @@ from typing import Any
 
 from bench_cli.cells import Cell
 from bench_cli.errors import UsageError
-from bench_cli.runner.processes import Program, run_worker
+from bench_cli.runner.processes import HERE, Program, run_worker
 from bench_cli.runner.run import Runner
 from bench_cli.units import shorten
 
@@ -34,7 +34,7 @@ BUILD_S = 1800
 _TAIL = 6  # lines of a failed build that are shown
 _CHATTER = ("note:", "hint:", "×", "╰─>", "[end of output]", "error: metadata-generation-failed")
 _PROBE = """
-import dataclasses, importlib.metadata, json, platform, sys
+import dataclasses, importlib.metadata, importlib.util, json, platform, sys
 from bench_cli import registry
 from bench_cli.runner.worker import Job
 packages = {}
@@ -48,12 +48,14 @@ print(json.dumps({
     "packages": packages,
     "native_missing": registry.native_missing(),
     "fields": [field.name for field in dataclasses.fields(Job)],
+    "starts": importlib.util.find_spec(%r) is not None,
     "workloads": {
         name: [parameter.name for parameter in workload.parameters]
         for name, workload in registry.workloads().items()
     },
 }))
 """
+_FORMER_MODULE = "bench_cli.runner.worker"
 _PACKAGES = ("bench-cli", "numpy", "google-crc32c", "Cython")
 
 
@@ -165,7 +167,7 @@ def _probed(spec: Spec, program: Program) -> Subject:
     """Ask the other tool what it is: a broken one is one error, not a failed row each."""
     try:
         done = subprocess.run(
-            [program.executable, "-c", _PROBE % (_PACKAGES,)],
+            [program.executable, "-c", _PROBE % (_PACKAGES, HERE.module)],
             capture_output=True, text=True, timeout=PROBE_S, check=False,
             cwd=program.folder, env=program.environment(),
         )  # fmt: skip
@@ -177,7 +179,11 @@ def _probed(spec: Spec, program: Program) -> Subject:
             remedy="install this package there (pip install PATH), or build it (make install)",
         )
     found = json.loads(done.stdout)
-    program = replace(program, fields=frozenset(found["fields"]))
+    program = replace(
+        program,
+        fields=frozenset(found["fields"]),
+        module=HERE.module if found["starts"] else _FORMER_MODULE,
+    )
     return Subject(
         spec,
         partial(run_worker, program=program),

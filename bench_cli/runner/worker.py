@@ -1,4 +1,4 @@
-"""A fresh process that measures one cell: ``python -m bench_cli.runner.worker``.
+"""A fresh process that measures one cell: ``python -m bench_cli.runner.start``.
 
 It reads one JSON job from standard input and writes one JSON answer to the standard output it
 was started with; anything a backend prints goes to standard error. Limits that the cell refers
@@ -9,6 +9,7 @@ so that their memory is not in its peak.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -59,8 +60,10 @@ def answer(job: Job) -> dict[str, Any]:
     limits: dict[str, Any] = {}
     try:
         check_capabilities(job)
+        workload = registry.workload_of(job.workload)
+        gc.enable()  # everything is imported: from here on its runs are part of the cost
         found = measure(
-            registry.workload_of(job.workload),
+            workload,
             job.params,
             backend=job.backend,
             core=job.core,
@@ -105,7 +108,9 @@ def _measure_limits(job: Job, limits: dict[str, Any]) -> None:
                 core=None,
                 scratch=Path(job.scratch) / f"limit-{index}",
                 resolve=lambda name: registry.resolve(name, job.core, allow_code=job.allow_code),
-                sampling=Sampling(LIMIT_SAMPLES, LIMIT_SAMPLE_NS, counting=False),
+                sampling=Sampling(
+                    LIMIT_SAMPLES, min(LIMIT_SAMPLE_NS, job.min_sample_ns), counting=False
+                ),
             ).as_json()
 
 
@@ -139,8 +144,13 @@ def settle_in() -> None:
     control(_TIMER_SLACK, 1, 0, 0, 0)
 
 
-if __name__ == "__main__":
+def serve() -> None:
+    """Answer the one job of this process."""
     settle_in()
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     main(sys.stdin, out)
+
+
+if __name__ == "__main__":  # as tools that do not know ``start`` call it
+    serve()

@@ -20,6 +20,7 @@ from bench_cli.workloads.base import (
     Declared,
     PlainBody,
     choice,
+    count,
     expect,
     laps,
     random_bytes,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from bench_cli.workloads.native import Memory
 
 GROUP = "Limits of this machine"
-CALL_LAPS = 200_000
+CALL_LAPS = 50_000
 COPY_VOLUME = 16 * MIB
 SYSCALLS = 5_000
 SYNCS = 20
@@ -98,6 +99,41 @@ class CopyBody(PlainBody):
 
     def close(self) -> None:
         self._ring.close()
+
+
+class CopyTogetherBody(PlainBody):
+    """The same by several threads at once, each between a buffer and a ring of its own. A batch is
+    long beside starting its threads."""
+
+    VOLUME = 64 * MIB
+
+    def __init__(self, setting: Setting) -> None:
+        limits = _load()
+        length, ring = int(setting.params["size"]), int(setting.params["ring"])
+        threads = int(setting.params["threads"])
+        self._rings = [limits.memory(ring, huge=True) for _ in range(threads)]
+        for one in self._rings:
+            one.touch()
+        self._copiers = [limits.native.Copier(one, limits.source(length)) for one in self._rings]
+        self._copy_together = limits.native.copy_together
+        self._out = setting.params["way"] == "out"
+        self._each = max(8, self.VOLUME // length)
+        self.info = BodyInfo(threads * self._each, payload=length)
+
+    def run(self) -> None:
+        self._copy_together(self._copiers, self._each, self._out)
+
+    def verify(self) -> None:
+        equal = [copier.last_is_equal() for copier in self._copiers]
+        expect("the pieces copied last are equal", equal, [True] * len(equal))
+
+    def close(self) -> None:
+        for one in self._rings:
+            one.close()
+
+
+def _copy(setting: Setting) -> Body:
+    return (CopyBody if setting.params["threads"] == 1 else CopyTogetherBody)(setting)
 
 
 class FirstTouchBody(PlainBody):
@@ -281,6 +317,7 @@ def _limit(
 ) -> Declared:
     def needs(params: Mapping[str, Any]) -> Needs:
         memory = sum(int(params.get(key, 0)) for key in ("ring", "span", "size"))
+        memory *= int(params.get("threads", 1))
         return Needs(64 * MIB + memory, disk + int(params.get("span", 0)))
 
     return Declared(f"limits.{name}", None, GROUP, help, make, parameters, needs_of=needs)
@@ -288,9 +325,10 @@ def _limit(
 
 WORKLOADS = (
     _limit("call", "an empty compiled method with three arguments", CallBody),
-    _limit("memcpy", "copy between a hot buffer and the next place of a ring", CopyBody, _SIZE,
+    _limit("memcpy", "copy between a hot buffer and the next place of a ring", _copy, _SIZE,
            size("ring", 4 * MIB, "bytes the copies walk through", most=8 << 30),
-           choice("way", "in", "into the ring or out of it", "in", "out")),
+           choice("way", "in", "into the ring or out of it", "in", "out"),
+           count("threads", 1, "threads that copy at once, each with its own ring", most=256)),
     _limit("first_touch", "copy into never touched memory", FirstTouchBody,
            choice("pages", "small", "4 KiB pages, or huge ones where granted", "small", "huge"),
            size("span", 64 * MIB, "bytes of fresh memory", 4 * KIB, 8 << 30)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench_cli.interfaces import Buffer, LogOptions, RecordKind, WriteAheadLog
@@ -76,3 +77,18 @@ class ZeroLog(SlowLog):
 class Zeros(SlowLogBackend):
     def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
         return ZeroLog(directory)  # type: ignore[return-value]  # as SlowLog
+
+
+class LitteringLog(SlowLog):
+    """Leaves cycles for the collector, one per record."""
+
+    def append_many(self, payloads: Sequence[Buffer], kind: int = RecordKind.DATA) -> int:
+        for _ in payloads:
+            cycle: list[object] = []
+            cycle.append(cycle)
+        return super().append_many(payloads, kind)
+
+
+class Litters(SlowLogBackend):
+    def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
+        return LitteringLog(directory)  # type: ignore[return-value]  # as SlowLog

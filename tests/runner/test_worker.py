@@ -54,6 +54,28 @@ def test_a_worker_that_fails_is_an_answer_with_its_reason(
     assert reason in answer["reason"]
 
 
+@pytest.mark.parametrize("forbidden", [True, False])
+def test_modules_that_may_not_be_kept_beside_their_sources_are_kept_for_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forbidden: bool
+) -> None:
+    if forbidden:
+        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    else:
+        monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    place = tmp_path / "00001"
+    place.mkdir()
+    assert run_worker(job(place, "wal.none", batch=1000, record=16), LONG)["ok"]
+    assert any((tmp_path / "bytecode").rglob("worker.*.pyc")) == forbidden
+
+
+def test_the_collector_that_rests_during_the_start_runs_while_a_row_is_measured(
+    tmp_path: Path,
+) -> None:
+    answer = run_worker(job(tmp_path, "tests.foreign.hostile:Litters", batch=1000, record=16), LONG)
+    assert answer["ok"], answer
+    assert answer["cell"]["exact"]["gc_count"] > 0
+
+
 def test_a_worker_past_its_time_limit_is_killed_and_says_so(tmp_path: Path) -> None:
     answer = run_worker(job(tmp_path, "tests.foreign.hostile:Prints"), timeout_ns=1)
     assert answer == {"ok": False, "reason": "took longer than its limit of 1e-09 s", "limits": {}}
