@@ -9,10 +9,10 @@ SOURCES := pyproject.toml setup.py $(shell find bench_cli -name '*.pyx' -o -name
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help bench bench-python test install lint types unit smoke check-limits soak clean
+.PHONY: help bench bench-python test install lint types unit smoke check-limits soak sanitize sanitize-threads clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 	@echo '  ARGS="..." is handed to bench, e.g.  make bench ARGS=--quick'
 
 $(BIN)/python:
@@ -56,6 +56,12 @@ check-limits: $(STAMP) ## are our limits as fast as independent C loops? (needs 
 
 soak: $(STAMP) ## threads at random on the block cache, longer than the tests do it
 	$(BIN)/python -m tests.cache.soak $(ARGS)
+
+sanitize: $(DEV_STAMP) ## the compiled twins under AddressSanitizer and UBSan; any finding fails
+	$(BIN)/python -m tests.sanitize.run memory $(ARGS)
+
+sanitize-threads: $(DEV_STAMP) ## and under ThreadSanitizer
+	$(BIN)/python -m tests.sanitize.run threads $(ARGS)
 
 clean: ## empty _tmp/
 	find _tmp -mindepth 1 ! -name .gitkeep -delete

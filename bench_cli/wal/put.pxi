@@ -320,7 +320,8 @@ cdef int put_text(NativeLog self, frame_fields *fields, const void *head, size_t
     if head_length:  # a UTF-8 sequence may begin in the one and end in the other
         joined = self.scratch + bound
         memcpy(joined, head, head_length)
-        memcpy(joined + head_length, data, data_length)
+        if data_length:
+            memcpy(joined + head_length, data, data_length)
         data = joined
     while True:
         number(self, fields)

@@ -1,0 +1,61 @@
+/* Faults on purpose: a run under sanitizers that does not find these would find nothing else. */
+#include "buffers.h"
+
+enum { BLOCK = 1 << 16 };
+static int counter;
+
+int none(void) { return 0; }
+
+int one_byte_too_far(void) {
+    unsigned char *area = PyMem_RawMalloc(16);
+    volatile size_t end = 16;
+    memset(area, 0, 16);
+    area[end] = 1;
+    int last = area[15];
+    PyMem_RawFree(area);
+    return last;
+}
+
+int end_of_a_block(void) {
+    buffer_pool *pool = pool_start(BLOCK);
+    unsigned char *block = new_buffer(pool, BLOCK);
+    volatile size_t end = BLOCK;
+    block[end] = 1;
+    return block[0];
+}
+
+int use_after_free(void) {
+    unsigned char *area = PyMem_RawMalloc(16);
+    memset(area, 0, 16);
+    PyMem_RawFree(area);
+    return ((volatile unsigned char *)area)[3];
+}
+
+/* The memory is still there: only the pool knows that nobody may use it. */
+int use_after_give(void) {
+    buffer_pool *pool = pool_start(BLOCK);
+    unsigned char *block = new_buffer(pool, BLOCK);
+    pool_give(pool, block, BLOCK);
+    return ((volatile unsigned char *)block)[3];
+}
+
+int signed_overflow(void) {
+    volatile int64_t most = INT64_MAX;
+    return (int)(most + 1);
+}
+
+int shift_too_far(void) {
+    volatile int by = 32;
+    return 1 << by;
+}
+
+int misaligned(void) {
+    static char bytes[16];
+    return *(volatile int *)(bytes + 1);
+}
+
+/* Called by two threads: a race if each gives up the interpreter lock first, none if not. */
+int count(void) {
+    for (int i = 0; i < 1000; i++) counter++;
+    return 0;
+}
