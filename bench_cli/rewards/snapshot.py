@@ -101,11 +101,12 @@ class Snapshots:
 
     def _enter(self, directory: Path, file_system: FileSystem | None) -> Folder:
         """A chain goes on in the folder it began in."""
-        known = self._folder
-        if known is None or known.directory != directory or file_system not in (None, known.fs):
-            self._folder = known = Folder(file_system or SYSTEM, directory, KIND)
+        folder = self._folder
+        if folder is None or folder.directory != directory:
+            self._folder = folder = Folder(file_system or SYSTEM, directory, KIND)
             self._chain = ()
-        return known
+        folder.fs = file_system or folder.fs
+        return folder
 
     def _encode(self, next_id: int, left: Stock, added: bool) -> Iterable[bytes]:
         changed = numpy.flatnonzero(left != self._left) if added else None

@@ -171,8 +171,13 @@ class Folder:
         try:
             path = self._path(covered, chain)
             temporary = path.with_name(path.name + ".new")
-            self._fill(temporary, path, chain[-1] if chain else None, body())
-            self.fs.rename(temporary, path)
+            try:
+                self._fill(temporary, path, chain[-1] if chain else None, body())
+                self.fs.rename(temporary, path)
+            except BaseException:
+                with suppress(OSError):  # the first error is the one to report
+                    self.fs.unlink(temporary)
+                raise
             self._sync_names()
             return self._read_back(path)
         except OSError as error:
@@ -213,10 +218,6 @@ class Folder:
                 length += len(part)
             write_all(self.fs, fd, self._header(path, base, length, crc), 0)
             uninterrupted(lambda: self.fs.sync(fd))
-        except BaseException:
-            with suppress(OSError):  # the first error is the one to report
-                self.fs.unlink(temporary)
-            raise
         finally:
             self.fs.close(fd)
 

@@ -1,8 +1,4 @@
-"""Faults that were found in another reward pool, each as a test named after it.
-
-Two of that list concern snapshots (a crash between the snapshot and the removal of the log; a
-torn snapshot) and have their place with the snapshots of the log.
-"""
+"""Faults that were found in another reward pool, each as a test named after it."""
 
 from __future__ import annotations
 
@@ -13,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from bench_cli.errors import CatalogueError, LogPoisoned, LogWriteFailed, PoolExhausted
+from bench_cli.errors import (
+    CatalogueError,
+    LogPoisoned,
+    LogWriteFailed,
+    PoolExhausted,
+    SnapshotUnusable,
+)
 from bench_cli.filesystem import SystemFileSystem
 from bench_cli.interfaces import Buffer, Item, LogOptions
 from tests.contract.pool_backends import FILE_LOGS, TWINS, Case
@@ -104,6 +106,75 @@ def test_fault_27_the_zero_tail_of_a_mapped_log_hides_no_draw(
     log.close()
     assert (again.drawn, again.stock()) == (10, pool.stock())
     assert recovery.damages == ()
+
+
+class CopyingFiles(SystemFileSystem):
+    """Copies the folder, as a power cut would leave it, once a snapshot has its name."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def rename(self, source: Path, target: Path) -> None:
+        super().rename(source, target)
+        power_cut(target.parent, self.target)
+
+
+@pytest.mark.parametrize("incremental", [False, True])
+def test_fault_28_a_crash_between_snapshot_and_log_removal_applies_nothing_twice(
+    backend: Any, log_backend: Any, tmp_path: Path, incremental: bool
+) -> None:
+    log = log_backend.open(tmp_path / "live", options())
+    pool = backend.open(ITEMS, seed=1, log=log)
+    if incremental:
+        pool.draw_many(7)
+        pool.snapshot(tmp_path / "live")
+    pool.draw()
+    pool.draw_many(20)
+    stock, drawn = pool.stock(), pool.drawn
+    files = CopyingFiles(tmp_path / "crashed")
+    taken = pool.snapshot(tmp_path / "live", incremental=incremental, file_system=files)
+    log.close()
+    assert log_backend.recover(tmp_path / "crashed", options()).last_sequence == taken.covered
+    again, log, recovery = recover(backend, log_backend, tmp_path / "crashed")
+    assert (again.stock(), again.drawn, again.next_id) == (stock, drawn, drawn + 1)
+    assert recovery.snapshots.chain[-1].covered == taken.covered
+    assert again.draw_record()[0] == drawn + 1
+    log.close()
+
+
+@pytest.mark.parametrize("left", [0, 40, 100])
+def test_fault_29_a_torn_snapshot_is_no_silent_return_to_the_start(
+    backend: Any, log_backend: Any, tmp_path: Path, left: int
+) -> None:
+    log = log_backend.open(tmp_path, options())
+    pool = backend.open(ITEMS, seed=1, log=log)
+    for _ in range(20):
+        pool.draw()
+    taken = pool.snapshot(tmp_path)
+    log.close()
+    Path(taken.path).write_bytes(Path(taken.path).read_bytes()[:left])
+    with pytest.raises(SnapshotUnusable) as caught:
+        recover(backend, log_backend, tmp_path)
+    assert (caught.value.path, caught.value.offset) == (taken.path, left)
+    assert (caught.value.first, caught.value.last) == (1, 20)
+
+
+def test_fault_29_a_torn_snapshot_is_told_where_the_log_makes_up_for_it(
+    backend: Any, log_backend: Any, tmp_path: Path
+) -> None:
+    log = log_backend.open(tmp_path / "live", options())
+    pool = backend.open(ITEMS, seed=1, log=log)
+    for _ in range(20):
+        pool.draw()
+    pool.snapshot(tmp_path / "live", file_system=CopyingFiles(tmp_path / "crashed"))
+    log.close()
+    (snapshot,) = (tmp_path / "crashed").glob("*.snapshot")
+    snapshot.write_bytes(snapshot.read_bytes()[:-1])
+    again, log, recovery = recover(backend, log_backend, tmp_path / "crashed")
+    log.close()
+    assert (again.drawn, again.stock()) == (20, pool.stock())
+    assert recovery.snapshots.chain == ()
+    assert [damage.path for damage in recovery.snapshots.rejected] == [str(snapshot)]
 
 
 @pytest.mark.parametrize("log_format", ["binary", "text"])
