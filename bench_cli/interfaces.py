@@ -269,6 +269,9 @@ class LogOptions:
     clock: Clock | None = None
     """None: the system's own. With another one no thread is started: who moves that clock calls
     ``CommittedLog.tick``, and a group's leader waits for nobody."""
+    workers: int = 1
+    """Threads that check what a recovery reads (binary, compiled twin; the others read alone). What
+    it finds is the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@ returns. The interpreter lock is kept for that, and released for system calls an
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.bytes cimport (
+    PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
+)
 from cpython.dict cimport PyDict_SetDefault
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from libc.stdint cimport UINT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
@@ -404,6 +406,7 @@ cdef class NativeLog:
 include "names.pxi"
 include "put.pxi"
 include "replay.pxi"
+include "parallel.pxi"
 include "live.pxi"
 
 

@@ -43,7 +43,11 @@ cdef object recovered(directory, options, apply):
 
 
 cdef object walker(options):
-    return walk_binary if options.format == "binary" else walk_text
+    if options.format != "binary":
+        return walk_text
+    if options.workers > 1 and (options.file_system or SYSTEM) is SYSTEM:
+        return ParallelWalk(options.workers)
+    return walk_binary
 
 
 # --- one segment -----------------------------------------------------------------------------

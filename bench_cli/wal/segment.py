@@ -46,6 +46,8 @@ def check_options(options: LogOptions) -> None:
         raise ValueError(
             f"segment_size is {options.segment_size}, outside {MIN_SEGMENT}..{MAX_SEGMENT}"
         )
+    if options.workers < 1:
+        raise ValueError(f"workers is {options.workers}, must be at least 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ def log_options(params: Mapping[str, Any], segment: int | None = None) -> LogOpt
     return LogOptions(
         format=str(params.get("format", "binary")),
         segment_size=segment or int(params.get("segment", 64 * MIB)),
+        workers=int(params.get("workers", 1)),
     )
 
 
@@ -390,6 +391,7 @@ WORKLOADS = (
              RecoverBody,
              (count("entries", 1000, "records in the log", most=100_000_000),
               choice("removes", "none", "remove every second file again", "none", "half"),
-              _RECORD, _FORMAT, _SEGMENT),
+              _RECORD, _FORMAT, _SEGMENT,
+              count("workers", 1, "threads that read the log", most=64)),
              frozenset({Capability.RECOVERY, Capability.FILE_RECORDS}), _log_needs),
 )  # fmt: skip
