@@ -1,6 +1,8 @@
 /* Faults on purpose: a run under sanitizers that does not find these would find nothing else. */
 #include "buffers.h"
 
+#include <sched.h>
+
 enum { BLOCK = 1 << 16 };
 static int counter;
 
@@ -54,8 +56,14 @@ int misaligned(void) {
     return *(volatile int *)(bytes + 1);
 }
 
-/* Called by two threads: a race if each gives up the interpreter lock first, none if not. */
-int count(void) {
-    for (int i = 0; i < 1000; i++) counter++;
-    return 0;
+/* For two threads that hold the interpreter lock: no race. */
+int count(void) { return ++counter; }
+
+/* For two threads that gave it up. Neither goes on before the other is here, and how they find out
+ * orders nothing: a race, however they are scheduled. */
+int count_at_once(void) {
+    static int here;
+    __atomic_fetch_add(&here, 1, __ATOMIC_RELAXED);
+    while (__atomic_load_n(&here, __ATOMIC_RELAXED) < 2) sched_yield();
+    return ++counter;
 }

@@ -29,7 +29,7 @@ PLANTED: dict[str, dict[str, str | None]] = {
         "shift_too_far": "shift exponent",
         "misaligned": "misaligned address",
     },
-    "threads": {"none": None, "count_locked": None, "count": "data race"},
+    "threads": {"none": None, "count": None, "count_at_once": "data race"},
 }
 
 
@@ -64,9 +64,9 @@ def run(fault: str, library: Path, sanitizer: Sanitizer, tree: Path, reports: Pa
 
 
 def main(library: str, fault: str) -> None:
-    locked = fault == "count_locked"  # ctypes keeps the interpreter lock for a PyDLL
-    functions = ctypes.PyDLL(library) if locked else ctypes.CDLL(library)
-    function = functions[fault.removesuffix("_locked")]
+    # ctypes keeps the interpreter lock for a PyDLL, and gives it up for a CDLL
+    kind = ctypes.PyDLL if fault == "count" else ctypes.CDLL
+    function = kind(library)[fault]
     if not fault.startswith("count"):
         function()
         return
