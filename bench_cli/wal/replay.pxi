@@ -116,8 +116,6 @@ cdef int deliver(Walk self, view, const uint8_t *payload, size_t at,
     """Hand out the records of a frame. Its payload is at ``payload``, and at ``at`` in ``view``."""
     cdef const uint8_t *sizes = payload
     cdef uint32_t index, size = fields.length
-    if self.function != NULL and not fields.flags:
-        return self.function(self.context, fields.sequence, fields.kind, payload, size)
     cdef size_t skip = 4 * <size_t>fields.count if fields.flags else 0
     payload += skip
     at += skip
@@ -136,31 +134,48 @@ cdef int deliver(Walk self, view, const uint8_t *payload, size_t at,
 def walk_binary(reader, size_t limit, uint32_t seed, scan):
     """Deliver frames from ``scan.position`` on, up to the first that is not the next one."""
     cdef Walk self = begin_walk(reader, limit, scan)
-    cdef const uint8_t *frame
     cdef frame_fields fields
-    cdef size_t size, held
-    cdef uint32_t crc
+    cdef size_t size = FRAME_HEADER
     cdef bint closed = False
-    while self.offset < limit:
-        held = at_hand(self, FRAME_HEADER)
-        frame = self.window + (self.offset - self.start)
-        size = frame_read(frame, held, seed, self.expected, &fields, &crc)
-        if size > held:
-            if self.offset + size > limit or at_hand(self, size) < size:
-                break
-            continue
-        if size == 0:
-            break
-        if fields.kind == FRAME_FOOTER:
+    while size and self.offset + size <= limit and at_hand(self, size) >= size:
+        size = walk_window(self, seed, &fields)
+        if size and fields.kind == FRAME_FOOTER:
             closed = fields.lag == 0 and self.offset + size == limit
             break
-        if self.apply is not None:
-            deliver(self, self.view, frame + FRAME_HEADER,
-                    self.offset - self.start + FRAME_HEADER, &fields)
-        passed(self, &fields, size, crc)
     end_walk(self, scan)
     if closed:  # nothing is left to be said about this segment
         scan.position, scan.promised = limit, self.expected - 1
+
+
+cdef size_t walk_window(Walk self, uint32_t seed, frame_fields *fields) except? 0:
+    """Deliver the frames that are whole in the window. Returns the size of the one that is not,
+    or is a footer; 0 where none stands."""
+    cdef const uint8_t *frame = self.window + (self.offset - self.start)
+    cdef const uint8_t *end = self.window + self.held
+    cdef replay_fn function = self.function
+    cdef uint64_t expected = self.expected
+    cdef uint32_t crc
+    cdef size_t size
+    while True:
+        fields.kind = 0
+        size = frame_read(frame, end - frame, seed, expected, fields, &crc)
+        if size > <size_t>(end - frame):
+            fields.kind = 0  # nothing is known of it yet
+            break
+        if size == 0 or fields.kind == FRAME_FOOTER:
+            break
+        if function != NULL and not fields.flags:
+            function(self.context, expected, fields.kind, frame + FRAME_HEADER, fields.length)
+        elif self.apply is not None:
+            deliver(self, self.view, frame + FRAME_HEADER, frame + FRAME_HEADER - self.window,
+                    fields)
+        self.crc = crc
+        expected += fields.count
+        frame += size
+    self.offset = self.start + <size_t>(frame - self.window)
+    self.records += expected - self.expected
+    self.expected = expected
+    return size
 
 
 def walk_text(reader, size_t limit, uint32_t seed, scan):
