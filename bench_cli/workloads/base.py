@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from bench_cli.errors import VerificationFailed
@@ -22,6 +25,17 @@ def laps(count: int) -> Sequence[None]:
 def random_bytes(length: int, seed: int) -> bytes:
     """Seeded data: zeros would flatter copies, checksums and file systems."""
     return random.Random(seed).randbytes(length)
+
+
+def durable_copy(source: Path, target: Path) -> None:
+    """A copy of a folder that is on the device, so that nobody waits for it later."""
+    shutil.copytree(source, target)
+    for path in (*target.rglob("*"), target):
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 def expect(what: str, found: object, wanted: object) -> None:

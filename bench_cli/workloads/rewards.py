@@ -31,6 +31,7 @@ from bench_cli.workloads.base import (
     PlainBody,
     choice,
     count,
+    durable_copy,
     expect,
     laps,
     size,
@@ -322,10 +323,11 @@ class RecoverBody(PlainBody):
         return stock
 
     def prepare(self) -> None:
-        """Recovery opens the log for appending, so each batch starts from a copy."""
+        """Recovery opens the log for appending, so each batch starts from a copy. The log it is a
+        copy of was closed, hence on the device: so is the copy, or recovery would wait for it."""
         self._release()
         shutil.rmtree(self.place)
-        shutil.copytree(self.pristine, self.place)
+        durable_copy(self.pristine, self.place)
 
     def run(self) -> None:
         self.pool, self.log, self.found = self.backend.recover(
