@@ -63,11 +63,12 @@ _BUILT_IN = (
 _WORKLOAD_MODULES = {
     "limits": "bench_cli.workloads.limits",
     "wal": "bench_cli.workloads.wal",
+    "wal.snapshot": "bench_cli.workloads.rewards_snapshot",
     "rewards": "bench_cli.workloads.rewards",
     "cache": "bench_cli.workloads.cache_files",
     "synthetic": "bench_cli.workloads.synthetic",
 }
-"""By the first word of a workload's name."""
+"""By the first word of a workload's name, or by the whole of it where it lives elsewhere."""
 
 
 def closest(name: str, known: Iterable[str]) -> str:
@@ -185,7 +186,7 @@ def workloads() -> dict[str, Workload]:
 
 def workload_of(name: str) -> Workload:
     """Imports only the family it belongs to: a worker runs one row."""
-    family = name.partition(".")[0]
+    family = name if name in _WORKLOAD_MODULES else name.partition(".")[0]
     if family in _WORKLOAD_MODULES and name in _workloads_of(family):
         return _workloads_of(family)[name]
     raise UnknownName(f"no workload {name!r}; {closest(name, workloads())}",

@@ -354,6 +354,7 @@ class Backend:
             Capability.LOGGED,
             Capability.RECOVERY,
             Capability.SNAPSHOT,
+            Capability.SYNC,
         }
     )
 

@@ -22,7 +22,9 @@ from bench_cli.interfaces import (
     Needs,
     Parameter,
     PoolBackend,
+    RewardPool,
     Setting,
+    SnapshotPool,
     WriteAheadLog,
 )
 from bench_cli.workloads.base import (
@@ -42,6 +44,8 @@ PLENTY = 1 << 40
 """Stock of an item that must not run out."""
 MOST_DRAWS = {"native": 100_000, "python": 10_000}
 QUEUED_DRAWS = {"native": 20_000, "python": 4_000}
+SNAPSHOTS_AFTER: dict[str, tuple[int, ...]] = {"none": (), "full": (99,), "incremental": (98, 99)}
+"""After which percentages of the draws a recovery row took a snapshot."""
 
 
 def catalogue(items: int, stock: int | None, weights: str) -> list[Item]:
@@ -289,7 +293,10 @@ class ExhaustBody(PoolBody):
 
 
 class RecoverBody(PlainBody):
-    """Rebuild a pool from the log of ``draws`` draws, until usable."""
+    """Rebuild a pool from the log of ``draws`` draws, until usable.
+
+    ``snapshot: full``: one after 99 % of the draws; ``incremental``: a full one after 98 %, and one
+    that adds to it after 99 %. The log then holds what is left."""
 
     def __init__(self, setting: Setting) -> None:
         assert setting.backend is not None  # a pool row always names its backend
@@ -299,6 +306,9 @@ class RecoverBody(PlainBody):
         self.log_backend = cast(LogBackend, setting.engines.resolve(str(params["wal"])))
         if Capability.RECOVERY not in self.log_backend.capabilities:
             raise Unsupported(f"{params['wal']} keeps nothing to recover from")
+        self.snapshots = SNAPSHOTS_AFTER[str(params["snapshot"])]
+        if self.snapshots and Capability.SNAPSHOT not in self.backend.capabilities:
+            raise Unsupported(f"{setting.backend} does not offer: {Capability.SNAPSHOT}")
         self.options = log_options(params)
         self.place = setting.scratch / "log"
         self.items = catalogue(int(params["items"]), PLENTY, str(params["weights"]))
@@ -311,16 +321,24 @@ class RecoverBody(PlainBody):
     def _write_log(self, batch: int) -> dict[str, int | None]:
         log = self.log_backend.open(self.place, self.options)
         pool = self.backend.open(self.items, seed=self.setting.seed, log=log)
-        for _ in range(self.draws if batch == 1 else 0):
-            pool.draw()
-        while pool.drawn < self.draws:
-            pool.draw_many(min(batch, self.draws - pool.drawn))
+        for number, percent in enumerate(self.snapshots):
+            self._draw(pool, batch, self.draws * percent // 100)
+            cast(SnapshotPool, pool).snapshot(self.place, incremental=number > 0)
+        self._draw(pool, batch, self.draws)
         stock = pool.stock()
         pool.close()
         log.close()
         self.pristine = self.setting.scratch / "pristine"
         shutil.copytree(self.place, self.pristine)
         return stock
+
+    @staticmethod
+    def _draw(pool: RewardPool, batch: int, until: int) -> None:
+        """Draw until so many are drawn in all."""
+        for _ in range(until - pool.drawn if batch == 1 else 0):
+            pool.draw()
+        while pool.drawn < until:
+            pool.draw_many(min(batch, until - pool.drawn))
 
     def prepare(self) -> None:
         """Recovery opens the log for appending, so each batch starts from a copy. The log it is a
@@ -341,6 +359,8 @@ class RecoverBody(PlainBody):
     def verify(self) -> None:
         expect("draws recovered", self.pool.drawn, self.draws)
         expect("stock after recovery", self.pool.stock(), self.stock)
+        expect("snapshots used", len(self.found.snapshots.chain), len(self.snapshots))
+        expect("snapshots rejected", self.found.snapshots.rejected, ())
 
     def _release(self) -> None:
         if self.log is not None:
@@ -407,5 +427,8 @@ WORKLOADS = (
               count("stock", 50, "pieces of each item", most=1_000_000)),
     _declared("recover", "rebuild a pool from its log, until usable", RecoverBody,
               count("draws", 100_000, "draws in the log", most=100_000_000),
-              count("batch", 1, "draws per log record", most=65_535)),
+              count("batch", 1, "draws per log record", most=65_535),
+              choice("snapshot", "none", "what holds the first 99 % of the draws",
+                     *SNAPSHOTS_AFTER),
+              count("workers", 1, "threads that read the log", most=64)),
 )  # fmt: skip
