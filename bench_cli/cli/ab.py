@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from bench_cli.cli.options import comparison_format, everything, fail_on, limit, seconds
+from bench_cli.cli import options
 from bench_cli.errors import OutputError
 
 if TYPE_CHECKING:
@@ -52,53 +52,23 @@ class Order:
 
 
 @click.command("ab")
-@click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
+@options.scenarios
 @click.option("--base", metavar="S", help="What head is compared with.")
 @click.option("--head", default="here", show_default=True, metavar="S", help="What is judged.")
-@click.option(
-    "-k",
-    "select",
-    multiple=True,
-    metavar="PATTERN",
-    help="Only cells whose id contains PATTERN (* and ? are wildcards).",
-)
-@click.option(
-    "-P", "params", multiple=True, metavar="KEY=VALUE", help="Set a parameter on both sides."
-)
-@click.option("--core", type=click.Choice(["native", "python"]), help="Which twin runs.")
+@options.select
+@options.params("Set a parameter on both sides.")
+@options.core
 @click.option("--quick", is_flag=True, help="4 short pairs: a first look that never fails.")
-@click.option("--rigorous", is_flag=True, help="24 pairs instead of 12.")
-@click.option(
-    "--budget",
-    "budget_s",
-    callback=seconds,
-    metavar="TIME",
-    help="Start no further pair after this time; spend what is left on undecided cells.",
-)
-@limit
-@click.option(
-    "--resume",
-    metavar="FILE",
-    help="Finish an interrupted session: its journal, its result, or latest.",
-)
-@click.option("--allow-code", is_flag=True, help="Allow backends given as module:Class.")
-@click.option(
-    "-o",
-    "output",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Where head's result goes (base's beside it, as FILE.base.json).",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**63 - 1),
-    default=42,
-    show_default=True,
-    help="Orders the processes.",
-)
-@everything
-@fail_on
-@comparison_format
+@options.rigorous
+@options.budget("Start no further pair after this time; spend what is left on undecided cells.")
+@options.limit
+@options.resume("session")
+@options.allow_code
+@options.output("Where head's result goes (base's beside it, as FILE.base.json).")
+@options.seed
+@options.everything
+@options.fail_on
+@options.comparison_format
 def command(
     scenarios: tuple[str, ...],
     base: str | None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench_cli.cli.options import limit, seconds
+from bench_cli.cli import options
 from bench_cli.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -20,25 +20,13 @@ if TYPE_CHECKING:
 
 
 @click.command("noise")
-@click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
-@click.option(
-    "-k",
-    "select",
-    multiple=True,
-    metavar="PATTERN",
-    help="Only cells whose id contains PATTERN (* and ? are wildcards).",
-)
-@click.option("-P", "params", multiple=True, metavar="KEY=VALUE", help="Set a parameter.")
-@click.option("--core", type=click.Choice(["native", "python"]), help="Which twin runs.")
-@click.option(
-    "--budget",
-    "budget_s",
-    callback=seconds,
-    metavar="TIME",
-    help="Start no further pair after this time.",
-)
-@click.option("--rigorous", is_flag=True, help="24 pairs instead of 12.")
-@limit
+@options.scenarios
+@options.select
+@options.params("Set a parameter.")
+@options.core
+@options.budget("Start no further pair after this time.")
+@options.rigorous
+@options.limit
 def command(
     scenarios: tuple[str, ...],
     select: tuple[str, ...],

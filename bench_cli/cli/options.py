@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -27,20 +28,70 @@ def seconds(context: click.Context, parameter: click.Parameter, text: str | None
     return found
 
 
+scenarios = click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
+
+select = click.option(
+    "-k",
+    "select",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only cells whose id contains PATTERN (* and ? are wildcards).",
+)
+
+core = click.option(
+    "--core",
+    type=click.Choice(["native", "python"]),
+    help="Which twin runs; by default native where it is built.",
+)
+
+allow_code = click.option(
+    "--allow-code",
+    is_flag=True,
+    help="Allow backends given as module:Class, which runs their code.",
+)
+
+
+def params(help: str) -> Callable[[F], F]:
+    return click.option("-P", "params", multiple=True, metavar="KEY=VALUE", help=help)
+
+
+def budget(help: str) -> Callable[[F], F]:
+    return click.option("--budget", "budget_s", callback=seconds, metavar="TIME", help=help)
+
+
+def resume(what: str) -> Callable[[F], F]:
+    """``what`` is finished: a run or a session."""
+    return click.option(
+        "--resume",
+        metavar="FILE",
+        help=f"Finish an interrupted {what}: its journal, its result, or latest.",
+    )
+
+
+def output(help: str) -> Callable[[F], F]:
+    return click.option("-o", "output", type=click.Path(path_type=Path), metavar="FILE", help=help)
+
+
+seed = click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=42,
+    show_default=True,
+    help="Orders the processes.",
+)
+
+rigorous = click.option("--rigorous", is_flag=True, help="24 pairs instead of 12.")
+
 _SELECTION = (
-    click.argument("scenarios", nargs=-1, metavar="[SCENARIO]..."),
-    click.option("-k", "select", multiple=True, metavar="PATTERN",
-                 help="Only cells whose id contains PATTERN (* and ? are wildcards)."),
-    click.option("-P", "params", multiple=True, metavar="KEY=VALUE",
-                 help="Set a parameter; repeat a key to make it an axis."),
+    scenarios,
+    select,
+    params("Set a parameter; repeat a key to make it an axis."),
     click.option("--backend", "backends", multiple=True, metavar="NAME",
                  help="Run on this backend instead; repeatable."),
-    click.option("--core", type=click.Choice(["native", "python"]),
-                 help="Which twin runs; by default native where it is built."),
+    core,
     click.option("--quick", is_flag=True,
                  help="Fewer and shorter samples: a first look, never a verdict."),
-    click.option("--allow-code", is_flag=True,
-                 help="Allow backends given as module:Class, which runs their code."),
+    allow_code,
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from bench_cli.cli.options import seconds, selection
+from bench_cli.cli import options
 from bench_cli.errors import ExitCode, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -26,14 +26,8 @@ if TYPE_CHECKING:
 
 
 @click.command("run")
-@selection
-@click.option(
-    "--budget",
-    "budget_s",
-    callback=seconds,
-    metavar="TIME",
-    help="Spend this time (90s, 5m): each cell once, then where precision is lacking.",
-)
+@options.selection
+@options.budget("Spend this time (90s, 5m): each cell once, then where precision is lacking.")
 @click.option(
     "--find-rate",
     "goal",
@@ -45,18 +39,8 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Afterwards compare with this baseline (see `bench baseline`).",
 )
-@click.option(
-    "--resume",
-    metavar="FILE",
-    help="Finish an interrupted run: its journal, its result, or latest.",
-)
-@click.option(
-    "-o",
-    "output",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Where the result goes; by default a new file under results/.",
-)
+@options.resume("run")
+@options.output("Where the result goes; by default a new file under results/.")
 @click.option(
     "--json",
     "json_to",
@@ -64,13 +48,7 @@ if TYPE_CHECKING:
     metavar="-",
     help="Print the result as JSON on stdout instead of tables.",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**63 - 1),
-    default=42,
-    show_default=True,
-    help="Orders the processes of the run.",
-)
+@options.seed
 def command(
     scenarios: tuple[str, ...],
     select: tuple[str, ...],

@@ -19,15 +19,17 @@ from typing import Any
 from bench_cli import registry
 from bench_cli.cells import Cell, Reference, parse_reference
 from bench_cli.errors import UsageError
+from bench_cli.evidence import Evidence
 from bench_cli.interfaces import Reporter
 from bench_cli.metrics import METRICS
 from bench_cli.results import NOT_REACHED, SIDES, AbCell, AbSession, Row, RunResult
 from bench_cli.run_store import Entry, ResumeRefused
 from bench_cli.runner.assemble import Outcome, empty_row, limit_rows, ns_per_op, row_of
+from bench_cli.runner.durability import durability_of
+from bench_cli.runner.job import Runner, ask, job_of, open_scratch
 from bench_cli.runner.plan import turn_estimate_s
-from bench_cli.runner.processes import Scratch, failure
+from bench_cli.runner.processes import Scratch
 from bench_cli.runner.restore import check_entry
-from bench_cli.runner.run import Runner, RunSettings, _durability, _scratch
 from bench_cli.runner.worker import Job
 from bench_cli.stats.stages import Due, balanced_order, stages
 from bench_cli.stats.verdict import Trial, log_ratios
@@ -167,7 +169,7 @@ class _Session:
     started: int = 0
 
     def __post_init__(self) -> None:
-        self.scratch = _scratch(self.settings.scratch)
+        self.scratch = open_scratch(self.settings.scratch)
         self.trials = [
             Trial(one.limit, over=bool(one.base.skip or one.head.skip)) for one in self.matches
         ]
@@ -262,30 +264,16 @@ class _Session:
         return answer, took_s
 
     def _answer(self, number: int, side: int, cell: Cell) -> dict[str, Any]:
-        try:
-            place = self.scratch.fresh(f"{self.started:05d}")
-        except OSError as error:
-            return failure(f"no scratch folder: {error.strerror}")
-        job = Job(
-            cell_id=cell.id,
-            workload=cell.workload,
-            params=dict(cell.params),
-            backend=cell.backend,
-            core=cell.core,
-            samples=cell.plan.samples,
-            min_sample_ns=cell.plan.min_sample_ns,
-            batches=self._batches(number, side),
-            scratch=str(place),
-            allow_code=self.settings.allow_code,
-            limits={
-                limit: (self.limit_cells[limit].workload, dict(self.limit_cells[limit].params))
-                for limit in cell.limits
-            },
-        )
-        try:
-            return self.runners[side](job, cell.plan.timeout_ns)
-        finally:
-            self.scratch.drop(place)
+        def job(place: Path) -> Job:
+            return job_of(
+                cell,
+                self.limit_cells,
+                place,
+                batches=self._batches(number, side),
+                allow_code=self.settings.allow_code,
+            )
+
+        return ask(self.runners[side], self.scratch, self.started, job, cell.plan.timeout_ns)
 
     def _batches(self, number: int, side: int) -> int | None:
         own, other = (self.outcomes[number][one].batches for one in (side, 1 - side))
@@ -322,8 +310,9 @@ class _Session:
             return empty_row(cell, workload, "skipped", why_not)
         if not outcome.answers and outcome.failure is None:
             return empty_row(cell, workload, "skipped", NOT_REACHED)
-        settings = RunSettings(self.settings.scratch, self.settings.allow_code)
-        return row_of(outcome, workload, _durability(cell, settings))
+        # what is proven here says nothing about another revision
+        level = durability_of(cell, Evidence(), allow_code=self.settings.allow_code)
+        return row_of(outcome, workload, level)
 
     def _cell(self, number: int) -> AbCell:
         match, trial = self.matches[number], self.trials[number]

@@ -11,19 +11,18 @@ from typing import Any
 
 from bench_cli import registry
 from bench_cli.cells import Cell
-from bench_cli.errors import OutputError
-from bench_cli.evidence import Evidence, key_of, settings_of
-from bench_cli.interfaces import Capability, Durability, Reporter
+from bench_cli.evidence import Evidence
+from bench_cli.interfaces import Reporter
 from bench_cli.results import Row, RunResult
 from bench_cli.run_store import Entry, RunStore
 from bench_cli.runner.assemble import Outcome, empty_row, limit_rows, row_of
+from bench_cli.runner.durability import durability_of
+from bench_cli.runner.job import Runner, ask, job_of, open_scratch
 from bench_cli.runner.plan import Plan, Turn, latency_ops
-from bench_cli.runner.processes import Scratch, failure, run_worker
+from bench_cli.runner.processes import Scratch, run_worker
 from bench_cli.runner.restore import restore
 from bench_cli.runner.schedule import budgeted, rounds
 from bench_cli.runner.worker import Job
-
-Runner = Callable[[Job, int], dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ def execute(
     that an earlier session of the run journalled; they are not run again."""
     outcomes = {cell.id: Outcome(cell) for cell in plan.cells}
     spent_s = restore(outcomes, finished)
-    scratch = _scratch(settings.scratch)
+    scratch = open_scratch(settings.scratch)
     session = _Session(plan, limit_cells, outcomes, settings, scratch, runner, len(finished))
     began = now() - spent_s
     turns = session.turns({(one.cell, one.round) for one in finished}, lambda: now() - began)
@@ -97,16 +96,6 @@ def execute(
     )
 
 
-def _scratch(root: Path) -> Scratch:
-    try:
-        return Scratch(root)
-    except OSError as error:
-        raise OutputError(
-            f"cannot make a scratch folder under {root}: {error.strerror}",
-            remedy="free space there or make it writable (`make clean` empties _tmp/)",
-        ) from error
-
-
 @dataclass(slots=True)
 class _Session:
     """What starting a process takes. ``started``: processes so far, earlier sessions' included."""
@@ -138,35 +127,19 @@ class _Session:
         cell, outcome = turn.cell, self.outcomes[turn.cell.id]
         if outcome.over:
             return None
-        try:
-            place = self.scratch.fresh(f"{self.started:05d}")
-            self.started += 1
-        except OSError as error:
-            return failure(f"no scratch folder: {error.strerror}")
-        try:
-            return self.runner(self._job(cell, outcome, place), cell.plan.timeout_ns)
-        finally:
-            self.scratch.drop(place)
+        self.started += 1
 
-    def _job(self, cell: Cell, outcome: Outcome, place: Path) -> Job:
-        return Job(
-            cell_id=cell.id,
-            workload=cell.workload,
-            params=dict(cell.params),
-            backend=cell.backend,
-            core=cell.core,
-            samples=cell.plan.samples,
-            min_sample_ns=cell.plan.min_sample_ns,
-            batches=outcome.batches,
-            latency=latency_ops(cell.plan),
-            rate_per_s=cell.plan.rate_per_s,
-            scratch=str(place),
-            allow_code=self.settings.allow_code,
-            limits={
-                limit: (self.limit_cells[limit].workload, dict(self.limit_cells[limit].params))
-                for limit in cell.limits
-            },
-        )
+        def job(place: Path) -> Job:
+            found = job_of(
+                cell,
+                self.limit_cells,
+                place,
+                batches=outcome.batches,
+                allow_code=self.settings.allow_code,
+            )
+            return replace(found, latency=latency_ops(cell.plan), rate_per_s=cell.plan.rate_per_s)
+
+        return ask(self.runner, self.scratch, self.started - 1, job, cell.plan.timeout_ns)
 
 
 def _row(outcome: Outcome, settings: RunSettings, interrupted: bool) -> Row:
@@ -176,53 +149,9 @@ def _row(outcome: Outcome, settings: RunSettings, interrupted: bool) -> Row:
         return empty_row(cell, workload, "skipped", why_not)
     if not outcome.answers and outcome.failure is None:
         return empty_row(cell, workload, "skipped", "the time budget was used up before it ran")
-    row = row_of(outcome, workload, _durability(cell, settings))
+    level = durability_of(cell, settings.evidence, allow_code=settings.allow_code)
+    row = row_of(outcome, workload, level)
     if len(outcome.answers) < cell.plan.processes and outcome.failure is None:
         why = "interrupted" if interrupted else "the time budget was used up"
         row.warnings.append(f"{len(outcome.answers)} of {cell.plan.processes} processes: {why}")
     return row
-
-
-def _durability(cell: Cell, settings: RunSettings) -> Durability | None:
-    """The level under the row's parameters and what is proven of it; None for limits, which have
-    no backend."""
-    if cell.backend is None:
-        return None
-    log = cell.params.get("wal")
-    key = key_of(
-        cell.backend,
-        str(log) if log and log != "none" else None,
-        cell.core or "",
-        str(cell.params.get("format", "binary")),
-    )
-    synced = registry.workload_of(cell.workload).synced
-    level = _declared(cell, cell.backend, settings)
-    return settings.evidence.mark(level, key, settings_of(cell.params, synced=synced))
-
-
-def _declared(cell: Cell, name: str, settings: RunSettings) -> Durability:
-    """A row that stands on a log is at most as good as that log."""
-    backend = registry.resolve(name, cell.core, allow_code=settings.allow_code)
-    own = backend.durability(cell.params)
-    if registry.workload_of(cell.workload).synced and Capability.SYNC in backend.capabilities:
-        own = replace(own, level="D3", window=None)
-    under = cell.params.get("wal")
-    if not under or under == "none":
-        return own
-    log = registry.resolve(str(under), cell.core, allow_code=settings.allow_code)
-    if Capability.WAL in backend.capabilities:  # a cache is as durable as the log under it
-        return log.durability(cell.params)
-    return weaker(own, log.durability(cell.params), syncs=Capability.SYNC in log.capabilities)
-
-
-def weaker(own: Durability, log: Durability, *, syncs: bool) -> Durability:
-    """``own`` is what the engine's policy gives on a perfect log. A log that cannot sync, or
-    keeps nothing, lowers the level; integrity and damage are never better than the log's."""
-    level = own
-    if log.level == "D0" or (not syncs and log.level < own.level):
-        level = log
-    return replace(
-        level,
-        integrity=min(own.integrity, log.integrity),
-        damage=min(own.damage, log.damage),
-    )

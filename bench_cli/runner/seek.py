@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from bench_cli import registry
@@ -12,10 +13,12 @@ from bench_cli.errors import BenchError
 from bench_cli.interfaces import Reporter
 from bench_cli.results import Row, RunResult
 from bench_cli.runner.assemble import empty_row
+from bench_cli.runner.durability import durability_of
 from bench_cli.runner.find_rate import Goal, Search, Trial
+from bench_cli.runner.job import Runner, ask, job_of, open_scratch
 from bench_cli.runner.latency import pooled
-from bench_cli.runner.processes import Scratch, failure, run_worker
-from bench_cli.runner.run import Runner, RunSettings, _durability, _scratch
+from bench_cli.runner.processes import Scratch, run_worker
+from bench_cli.runner.run import RunSettings
 from bench_cli.runner.worker import Job
 
 CELL_S = 20.0
@@ -41,7 +44,7 @@ def seek(
 ) -> RunResult:
     """One row per cell, in order. Ctrl-C keeps the rows that were finished."""
     result = RunResult(environment, [], [])
-    scratch = _scratch(settings.scratch)
+    scratch = open_scratch(settings.scratch)
     reporter.started(len(cells), len(cells), CELL_S * len(cells))
     try:
         for cell in cells:
@@ -79,28 +82,12 @@ class _Seeker:
 
     def _answer(self, rate: int) -> dict[str, Any]:
         self.count += 1
-        try:
-            place = self.scratch.fresh(f"{self.count:05d}")
-        except OSError as error:
-            return failure(f"no scratch folder: {error.strerror}")
-        job = Job(
-            cell_id=self.cell.id,
-            workload=self.cell.workload,
-            params=dict(self.cell.params),
-            backend=self.cell.backend,
-            core=self.cell.core,
-            samples=0,
-            min_sample_ns=self.cell.plan.min_sample_ns,
-            batches=None,
-            scratch=str(place),
-            allow_code=self.settings.allow_code,
-            latency=self.goal.ops(rate),
-            rate_per_s=rate,
-        )
-        try:
-            return self.runner(job, self.cell.plan.timeout_ns)
-        finally:
-            self.scratch.drop(place)
+
+        def job(place: Path) -> Job:
+            found = job_of(self.cell, None, place, allow_code=self.settings.allow_code)
+            return replace(found, samples=0, latency=self.goal.ops(rate), rate_per_s=rate)
+
+        return ask(self.runner, self.scratch, self.count, job, self.cell.plan.timeout_ns)
 
 
 def _row(seeker: _Seeker) -> Row:
@@ -114,7 +101,9 @@ def _row(seeker: _Seeker) -> Row:
     except _NoTrial as trial:
         return empty_row(cell, workload, trial.status, trial.message)
     row = empty_row(cell, workload, "ok", None)
-    durability = _durability(cell, seeker.settings)
+    durability = durability_of(
+        cell, seeker.settings.evidence, allow_code=seeker.settings.allow_code
+    )
     row.durability = asdict(durability) if durability else None
     row.latency = _told(search)
     return row

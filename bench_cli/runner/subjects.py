@@ -24,8 +24,8 @@ from typing import Any
 
 from bench_cli.cells import Cell
 from bench_cli.errors import UsageError
+from bench_cli.runner.job import Runner
 from bench_cli.runner.processes import HERE, Program, run_worker
-from bench_cli.runner.run import Runner
 from bench_cli.units import shorten
 
 KINDS = ("here", "backend", "set", "python", "path", "git")

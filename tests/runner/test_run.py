@@ -13,8 +13,9 @@ from bench_cli.errors import OutputError
 from bench_cli.interfaces import Durability
 from bench_cli.results import RunResult
 from bench_cli.run_store import Entry, Header, RunStore, read_journal
+from bench_cli.runner.durability import weaker
 from bench_cli.runner.plan import Plan, make_plan
-from bench_cli.runner.run import RunSettings, execute, weaker
+from bench_cli.runner.run import RunSettings, execute
 from bench_cli.runner.worker import Job
 
 LIMIT = "limits.call"
