@@ -45,6 +45,7 @@ cdef extern from "Python.h":
     int raw_get_buffer "PyObject_GetBuffer"(object source, Py_buffer *view, int flags)
     bint PyErr_ExceptionMatches(object kind)
     void PyErr_Clear()
+    bint PyUnicode_CheckExact(object value)
 
 cdef extern from *:
     """
@@ -234,10 +235,11 @@ cdef class Cache(Vectored):
         return [] if file is None else list_dirty((), file)
 
     def read_block(self, name, number):
+        cdef int64_t place = whole(number)
         cdef File file = self.held(name)
         cdef block *b
         try:
-            b = find_block(&file.table, whole(number))
+            b = find_block(&file.table, place)
             if not b:
                 raise rules.not_cached(name, number)
             return b.generation, extents_of(b)
@@ -245,11 +247,12 @@ cdef class Cache(Vectored):
             self.release(&file.table)
 
     def mark_uploaded(self, name, number, generation):
+        cdef int64_t place = whole(number), expected = whole(generation)
         cdef File file = self.settled(name)
         if file is None:
             return False
-        cdef block *b = find_block(&file.table, whole(number))
-        if b == NULL or b.generation != whole(generation):
+        cdef block *b = find_block(&file.table, place)
+        if b == NULL or b.generation != expected:
             return False
         if b.dirty:
             if self.log is not None:
@@ -342,8 +345,7 @@ cdef class Cache(Vectored):
 
     def adopt(self, name, int64_t size):
         """A file of ``size`` as recovery found it: it may have no block at all."""
-        file = self.settled(name)
-        self.publish(self.make_file(name) if file is None else file, size)
+        self.publish(self.settled_or_made(name), size)
 
     def close(self):
         while self.gated and not self.closed:

@@ -119,10 +119,19 @@ cdef class Shelves:
             self.turn()
 
     @cython.final
+    cdef File settled_or_made(self, name):
+        cdef File file = self.settled(name)
+        if file is None:
+            rules.check_name(name)  # Python code: another thread may make the file meanwhile
+            file = self.settled(name)
+            if file is None:
+                file = self.make_file(name)
+        return file
+
+    @cython.final
     cdef File make_file(self, name):
         """An entry that holds the name, but is no file for others until ``publish``."""
         cdef File file = File.__new__(File)
-        rules.check_name(name)
         file.name = name
         file.pool = self.pool
         file.pool.holders += 1

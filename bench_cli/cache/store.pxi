@@ -83,7 +83,7 @@ cdef class Store(Shelves):
     ) except -1:
         cdef block *b = self.in_place(&file.table, offset, length)
         cdef uint32_t start = offset & (self.block_size - 1)
-        if b == NULL or (self.log is not None and (self.native_log is None or self.log_busy)):
+        if b == NULL or (self.log is not None and not self.takes_at_once(file)):
             return False
         if not extends_the_only_run(b, start, start + length) and reserve_edges(b) < 0:
             raise MemoryError()
@@ -106,6 +106,10 @@ cdef class Store(Shelves):
         return True
 
     @cython.final
+    cdef inline bint takes_at_once(self, File file) noexcept:
+        return self.native_log is not None and not self.log_busy and file.head != NULL
+
+    @cython.final
     cdef inline void written(
         self, block *b, uint32_t start, int64_t length, int64_t generation
     ) noexcept:
@@ -120,13 +124,11 @@ cdef class Store(Shelves):
     cdef inline int64_t next_generation(
         self, File file, int64_t offset, unsigned char *data, int64_t length
     ) except -1:
-        """The number of a write that goes to the compiled log, or to none."""
+        """The number of a write that goes to none, or to a log that takes it at once."""
         cdef unsigned long long sequence = 0
         if self.log is None:
             self.generation += 1
             return self.generation
-        if not file.head:
-            make_head(file)
         (<int64_t *>file.head)[0] = offset
         self.log_busy = True
         try:
@@ -189,9 +191,7 @@ cdef class Store(Shelves):
                 raise MemoryError()
         try:
             while not done:
-                file = self.settled(name)
-                if file is None:
-                    file = self.make_file(name)
+                file = self.settled_or_made(name)
                 self.hold(&file.table)
                 try:
                     self.cut_up(&file.table, pieces, offset, length)
@@ -264,6 +264,8 @@ cdef class Store(Shelves):
     cdef int64_t log_write(
         self, File file, int64_t offset, unsigned char *data, int64_t length, source
     ) except -1:
+        if self.native_log is not None and not file.head:
+            make_head(file)  # first: it is Python code, and may let another thread to the log
         while self.log_busy:
             self.wait_turn()
         if self.log is None or self.native_log is not None:

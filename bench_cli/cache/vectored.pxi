@@ -102,6 +102,11 @@ cdef class Vectored(Store):
             raise batch.error
 
     @cython.final
+    cdef inline File lookup_at_rest(self, name):
+        """None for whatever compares by code of its own: that could change what is planned."""
+        return self.lookup(name) if PyUnicode_CheckExact(name) else None
+
+    @cython.final
     cdef Py_ssize_t plan_writes(self, Batch batch, Py_ssize_t start) except -1:
         """The end of the run that begins at ``start``: requests into blocks that are dirty, with
         long enough buffers."""
@@ -110,7 +115,7 @@ cdef class Vectored(Store):
         cdef File file
         while at < batch.count and self.log is None and not self.gated:
             item = &batch.items[at]
-            file = self.lookup(batch.names[at])
+            file = self.lookup_at_rest(batch.names[at])
             if file is None or not item.length:
                 break
             item.target = self.in_place(&file.table, item.offset, item.length)
@@ -168,7 +173,7 @@ cdef class Vectored(Store):
         cdef Py_ssize_t at = start
         cdef File file
         while at < batch.count and not self.gated:
-            file = self.lookup(batch.names[at])
+            file = self.lookup_at_rest(batch.names[at])
             if file is None or file.table.busy:
                 break
             batch.items[at].table = &file.table

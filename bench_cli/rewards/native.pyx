@@ -60,6 +60,7 @@ from bench_cli.wal.snapshot import drop_covered
 cdef extern from "Python.h":
     PyObject *PyTuple_GET_ITEM(PyObject *tuple, Py_ssize_t index)
     unsigned long PyThread_get_thread_ident()
+    long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
 
 if sys.byteorder != "little":
     raise ImportError("the compiled pool writes log records as they stand in memory: "
@@ -258,9 +259,7 @@ cdef class Pool:
         return index
 
     def commit(self, index):
-        cdef uint32_t reserved
-        self._enter()
-        reserved = self._unreserve(index)
+        cdef uint32_t reserved = self._unreserve(index)
         self._busy = True
         try:
             try:
@@ -277,15 +276,18 @@ cdef class Pool:
         return draw_id
 
     def revert(self, index):
-        self._enter()
         ledger_put_back(&self.ledger, self._unreserve(index))
 
-    cdef uint32_t _unreserve(self, index) except? NO_ITEM:
+    cdef uint32_t _unreserve(self, object index) except? NO_ITEM:
+        """Waits its turn, but reads ``index`` before: what the caller handed in may be anything."""
+        cdef int overflow = 0
+        cdef long long place = PyLong_AsLongLongAndOverflow(index, &overflow)
+        self._enter()
         self._check_open()
-        if not 0 <= index < self.ledger.items or not self._reserved[<uint32_t>index]:
+        if overflow or not 0 <= place < self.ledger.items or not self._reserved[place]:
             raise ValueError(f"item {index} is not reserved")
-        self._reserved[<uint32_t>index] -= 1
-        return index
+        self._reserved[place] -= 1
+        return <uint32_t>place
 
     cdef int take_one(self, uint64_t *draw_id, uint32_t *index) except -1:
         """A draw in memory only; ``settle`` logs it later."""
@@ -386,9 +388,11 @@ cdef class Pool:
         restore(self, frozen)
 
     def read_as(self, log_format):
+        self._enter()
         self._log.read_as(log_format)
 
     def attach(self, log):
+        self._enter()  # no append may be under way in the log that is let go
         self._log.attach(log)
 
     def replay(self, sequence, kind, payload):

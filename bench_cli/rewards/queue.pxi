@@ -108,9 +108,11 @@ cdef class Queue:
 
     cdef int _drain(self) except -1:
         """Nothing here gives up the interpreter lock between the last look at what waits and
-        stepping down, so no request can slip in between."""
-        cdef list interrupts = []
+        stepping down, so no request can slip in between. Nothing before stepping up either: making
+        a list may run the collector, and that may run anything."""
+        cdef list interrupts
         self._drainer = PyThread_get_thread_ident()
+        interrupts = []
         while self._waiting_count:
             self._answer(interrupts)
         self._drainer = 0
