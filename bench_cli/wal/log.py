@@ -130,6 +130,7 @@ class NoneLog(FileRecords):
     def append_many(self, payloads: Sequence[Buffer], kind: int = RecordKind.DATA) -> int:
         self._check_open()
         check_kind(kind)
+        payloads = list(payloads)
         check_batch(len(payloads))
         self._last += len(payloads)
         return self._last
@@ -192,9 +193,9 @@ class FileLog(FileRecords):
         codec = self._segments.codec
         self._check_usable()
         check_kind(kind)
-        check_batch(len(payloads))
-        count = len(payloads)
-        return self._put(lambda seed, at, lag: codec.batch(seed, at, lag, kind, payloads), count)
+        parts = list(payloads)
+        check_batch(len(parts))
+        return self._put(lambda seed, at, lag: codec.batch(seed, at, lag, kind, parts), len(parts))
 
     def _put(self, encode: Callable[[int, int, int], tuple[bytes, int]], count: int) -> int:
         """Write the frame that ``encode(seed, sequence, lag)`` makes."""

@@ -267,14 +267,16 @@ cdef class NativeLog:
             enter(self)
         if kind < 1 or kind >= FRAME_FOOTER:
             specification.check_kind(kind)
-        count = len(payloads)
-        if count == 0 or count > 65535:
-            specification.check_batch(count)
         parts = payloads if type(payloads) is list else list(payloads)
         for part in parts:
             if not PyBytes_CheckExact(part):
-                parts = [fmt.as_bytes(part) for part in payloads]
+                parts = [fmt.as_bytes(part) for part in parts]
                 break
+        count = len(parts)
+        if count == 0 or count > 65535:
+            specification.check_batch(count)
+        if self.state:  # again: converting them may have let another thread in
+            enter(self)
         put_batch(self, <unsigned char>kind, parts)
         self.appends += count
         self.next += count

@@ -91,10 +91,19 @@ cdef int make_room(NativeLog self, size_t size) except -1:
             fault_in(self, size)
         elif self.full < room:
             self.full = room
-            self.segments.prepare()
+            prepare(self)
         else:
             rotate(self, size)
         self.room = min(self.full, self.ready)
+    return 0
+
+
+cdef int prepare(NativeLog self) except -1:
+    begin_work(self)  # starting a thread lets others in
+    try:
+        self.segments.prepare()
+    finally:
+        end_work(self)
     return 0
 
 
@@ -205,8 +214,10 @@ cdef int write_parts(NativeLog self, iovec *parts, int count) except -1:
 cdef int stored(NativeLog self, size_t size) except -1:
     cdef long result
     if self.files.stored != NULL:
+        begin_work(self)
         with nogil:
             result = self.files.stored(&self.files, self.end, size)
+        end_work(self)
         check(self, result)
     return 0
 
@@ -275,6 +286,7 @@ cdef int put_batch(NativeLog self, unsigned char kind, list payloads) except -1:
     length += 4 * <size_t>fields.count
     size = frame_size(length)
     if self.end + size > self.room:
+        payloads = list(payloads)  # the caller's own may be changed while this thread waits
         make_room(self, size)
     fields.length = <uint32_t>length
     number(self, &fields)
@@ -334,6 +346,8 @@ cdef int put_text(NativeLog self, frame_fields *fields, const void *head, size_t
         size = end + 1 - self.scratch
         if self.end + size <= self.room:
             break
+        if payloads is not None:
+            payloads = list(payloads)  # as in put_batch
         make_room(self, size)
     self.chain = crc
     if self.storage == MAPPED:
