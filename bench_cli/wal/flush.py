@@ -66,7 +66,7 @@ class FlushedLog:
         self._driven = clock is not None  # by whoever moves that clock
         self._turn = threading.Condition(threading.Lock())
         self._leading = self._syncing = self._changing = False
-        self._closed = self._halted = False
+        self._closed = self._closing = self._halted = False
         self._failure: LogWriteFailed | LogPoisoned | None = None  # what poisoned the log
         self._last = self._durable = log.stats().last_sequence
         self._covers = 0  # what the running sync reaches
@@ -120,7 +120,7 @@ class FlushedLog:
             ticket = self._last
             self._written()
             if self._must_sync():
-                self._wait(ticket)
+                self._wait(ticket, waited=True)
             return ticket
 
     def _written(self) -> None:
@@ -154,7 +154,8 @@ class FlushedLog:
 
     def commit(self, payload: Buffer, kind: int = RecordKind.DATA) -> int:
         ticket = self.append(payload, kind)
-        self.wait(ticket)
+        with self._turn:
+            self._wait(ticket, waited=True)
         return ticket
 
     def sync(self) -> None:
@@ -167,10 +168,11 @@ class FlushedLog:
         with self._turn:
             self._flush_if_due()
 
-    def _wait(self, ticket: int) -> None:
+    def _wait(self, ticket: int, *, waited: bool = False) -> None:
+        """``waited``: whether the caller counts as one who waits already."""
         if not 1 <= ticket <= self._last:
             raise ValueError(f"ticket {ticket}: the log has given 1 to {self._last}")
-        waited, joined = False, -1
+        joined = -1
         while self._durable < ticket:
             if self._failure is not None and waited:
                 raise LogWriteFailed(
@@ -178,14 +180,14 @@ class FlushedLog:
                     errno=self._failure.errno,
                     remedy=REMEDY,
                 ) from self._failure
-            if not (waited and self._changing):  # a close that goes on may still make it durable
+            if not (waited and self._closing):  # a close that goes on may still make it durable
                 self._check_usable()
             waited = True
             if ticket > self._covers and joined != self._round:
                 joined = self._round
                 self._forming += 1
                 self._turn.notify_all()  # a leader may wait for this one
-            if self._leading or self._changing:
+            if self._leading or self._changing or self._closing:
                 self._turn.wait()
             else:
                 self._lead()
@@ -342,15 +344,17 @@ class FlushedLog:
 
     def close(self) -> None:
         with self._turn:
-            while self._changing:
-                self._turn.wait()
             if self._closed:
                 return
-            self._closed = True
+            self._closed = self._closing = True
+            self._turn.notify_all()
+            while self._changing:
+                self._turn.wait()
             self._settle()
             try:
                 self._close_log()
             finally:
+                self._closing = False
                 self._end_change()
         if self._thread is not None:
             self._thread.join()
@@ -381,7 +385,8 @@ class FlushedLog:
 
     def forked(self) -> None:
         self._turn = threading.Condition(threading.Lock())
-        self._closed, self._changing, self._thread = True, False, None
+        self._closed, self._closing, self._changing = True, False, False
+        self._thread = None
 
     def halt(self) -> None:
         with self._turn:

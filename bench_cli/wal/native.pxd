@@ -38,6 +38,10 @@ cdef class NativeLog:
     cdef int storage, text
     cdef int state  # 0: usable; anything else is looked at off the fast path
     cdef int failed  # errno of the first failure
+    cdef int retired  # full segments wait for a sync
+    cdef void *commit  # the flush policy in front of it, or NULL
+    cdef uint32_t turns  # changes when BUSY ends: futex word of those who wait for that
+    cdef int waiting
 
     # Append one record whose payload is `head` followed by `data`. The interpreter lock must be
     # held. Raises the typed errors. `sequence` receives the record's number.

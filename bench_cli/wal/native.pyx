@@ -17,6 +17,7 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from libc.stdint cimport UINT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+import errno
 import os
 
 from bench_cli.errors import LogClosed, LogPoisoned, RecordTooLarge
@@ -67,8 +68,9 @@ cdef extern from "textread.h" nogil:
     size_t text_payload_bound(const frame_fields *f, size_t length)
     int text_payload(uint8_t *to, frame_fields *f, const uint8_t *source, const uint8_t *end)
 
-cdef extern from "<unistd.h>" nogil:
-    int usleep(unsigned int microseconds)
+cdef extern from "turns.h" nogil:
+    void turns_wait(uint32_t *turns, uint32_t seen)
+    void turns_next(uint32_t *turns, int waiting)
 
 cdef extern from "files.h" nogil:
     long FILES_RAISED
@@ -91,6 +93,9 @@ cdef enum:
     RELEASE = 64 << 10
     # Larger records are handed to the system in parts instead of being copied together first.
     SCRATCH = 64 << 10
+    # Writes up to here keep it where many threads append: some 1 us, and to hand the lock to a
+    # thread that then finds the log at work costs each of them a turn.
+    BRIEF = 4 << 10
     # The pages of a reopened segment are faulted in that far ahead of the end, in some 40 us each
     # time, at addresses that are multiples of the largest page size.
     FAULT_AHEAD = 256 << 10
@@ -407,6 +412,7 @@ cdef class NativeLog:
 
 include "names.pxi"
 include "put.pxi"
+include "commit.pxi"
 include "replay.pxi"
 include "parallel.pxi"
 include "live.pxi"
@@ -418,7 +424,7 @@ class NoneBackend(specification.NoneBackend):
     core = "native"
 
     def open(self, directory, options):
-        return NativeLog(options)
+        return under_policy(NativeLog(options), options)
 
 
 class BasicBackend(specification.BasicBackend):
@@ -426,7 +432,7 @@ class BasicBackend(specification.BasicBackend):
 
     def open(self, directory, options):
         segments = SegmentSet(directory, options, self.segment_type, self._salts)
-        return NativeLog(options, segments, segments.start(walker(options)))
+        return under_policy(NativeLog(options, segments, segments.start(walker(options))), options)
 
     def recover(self, directory, options, apply=None):
         return recovered(directory, options, apply)

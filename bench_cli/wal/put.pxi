@@ -18,11 +18,17 @@ cdef int enter(NativeLog self) except -1:
 
 
 cdef int wait_for_work(NativeLog self) except -1:
-    """Sleeping, not a lock: two threads at once are against the contract, so the wait may be
-    slow, while a lock would cost every write of the only thread."""
+    """Whoever works holds no lock, which would cost every write of an only thread; those who find
+    it at work sleep until it ends. Each that wakes lets the next one look too: it may go on
+    without working itself."""
+    cdef uint32_t seen
     while self.state & BUSY:
+        seen = self.turns
+        self.waiting += 1
         with nogil:
-            usleep(50)
+            turns_wait(&self.turns, seen)
+        self.waiting -= 1
+    turns_next(&self.turns, self.waiting)
     return 0
 
 
@@ -33,6 +39,7 @@ cdef inline void begin_work(NativeLog self) noexcept:
 
 cdef inline void end_work(NativeLog self) noexcept:
     self.state &= ~BUSY
+    turns_next(&self.turns, self.waiting)
 
 
 cdef object fail(NativeLog self, error):
@@ -131,14 +138,17 @@ cdef int rotate(NativeLog self, size_t size) except -1:
             limit=limit,
         )
     begin_work(self)
+    pause(self)
     try:
         drop_mapping(self)
         self.end, self.chain = self.segments.rotate(self.next, self.durable, self.end, self.chain)
         load_segment(self)
         self.synced = fmt.DATA_START
+        self.retired = 1
     except OSError as error:
         raise fail(self, error) from error
     finally:
+        resume(self)
         end_work(self)
     return 0
 
@@ -147,6 +157,7 @@ cdef int sync_now(NativeLog self) except -1:
     cdef long result
     try:
         self.segments.sync_retired()
+        self.retired = 0
     except OSError as error:
         raise fail(self, error) from error
     with nogil:
@@ -202,10 +213,13 @@ cdef void spare_scratch(NativeLog self) noexcept:
 
 cdef int write_parts(NativeLog self, iovec *parts, int count) except -1:
     cdef long result
-    begin_work(self)
-    with nogil:
+    if self.commit != NULL and count == 1 and parts.iov_len <= BRIEF and self.files.stored == NULL:
         result = self.files.write(&self.files, parts, count, self.end)
-    end_work(self)
+    else:
+        begin_work(self)
+        with nogil:
+            result = self.files.write(&self.files, parts, count, self.end)
+        end_work(self)
     check(self, result)
     self.writes += result
     return 0
