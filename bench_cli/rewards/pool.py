@@ -18,7 +18,7 @@ from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from bench_cli.errors import CatalogueError, LogError, PoolError, PoolExhausted, Unsupported
 from bench_cli.interfaces import (
@@ -39,6 +39,8 @@ from bench_cli.rewards.records import MAX_BATCH, check_draws, records_for
 from bench_cli.rewards.selectors import SELECTORS, BoundedGenerator, check_selector
 from bench_cli.rewards.snapshot import ENDLESS, Frozen, Snapshots
 from bench_cli.wal.snapshot import drop_covered
+
+DRAW, DRAWS = int(RecordKind.DRAW), int(RecordKind.DRAWS)  # plain ones compare faster
 
 
 class Pool:
@@ -79,18 +81,24 @@ class Pool:
     # --- draws -------------------------------------------------------------------------------
 
     def draw(self) -> str:
-        return self.draw_record()[1]
+        with self._lock:
+            return self.names[self._draw()]
 
     def draw_record(self) -> tuple[int, str]:
         with self._lock:
+            index = self._draw()
+            return self._next_id - 1, self.names[index]
+
+    def _draw(self) -> int:
+        if self._unlogged or self._log_failed:
             self._settle()
-            index = self._pick()
-            draw_id = self._next_id
-            self._append(RecordKind.DRAW, self._records.draw(draw_id, index))
-            self._take(index)
-            self._next_id += 1
+        index = self._pick()
+        self._append_draw(self._next_id, index)
+        self._take(index)
+        self._next_id += 1
+        if self._flush_every:
             self._flush_after(1)
-            return draw_id, self.names[index]
+        return index
 
     def draw_many(self, count: int) -> tuple[int, Sequence[int]]:
         """If a record after the first fails, the draws of the records before it are in force
@@ -113,7 +121,8 @@ class Pool:
             batch.append(self._pick())
             self._take(batch[-1])
         try:
-            self._append(RecordKind.DRAWS, self._records.draws(self._next_id, batch))
+            if self._log is not None:
+                self._log.append(self._records.draws(self._next_id, batch), DRAWS)
         except BaseException:
             for index in batch:
                 self._put_back(index)
@@ -136,7 +145,7 @@ class Pool:
             draw_id = self._next_id
             try:
                 self._settle()
-                self._append(RecordKind.DRAW, self._records.draw(draw_id, index))
+                self._append_draw(draw_id, index)
             except BaseException:
                 self._put_back(index)
                 raise
@@ -252,7 +261,7 @@ class Pool:
         if sequence != self._reached + 1:
             self.snapshots.refuse_gap(sequence)
         self._reached = sequence
-        if kind not in (RecordKind.DRAW, RecordKind.DRAWS):
+        if kind not in (DRAW, DRAWS):
             return
         first_id, indices = self._records.parse(kind, payload)
         check_draws(self._next_id, first_id, indices, len(self.names))
@@ -272,10 +281,14 @@ class Pool:
     # --- steps, under the lock ---------------------------------------------------------------
 
     def _pick(self) -> int:
+        selector = self._selector
+        if self._closed or not selector.total:
+            self._refuse()
+        return selector.find(self._generator.below(selector.total))
+
+    def _refuse(self) -> NoReturn:
         self._check_open()
-        if not self._selector.total:
-            raise PoolExhausted(f"all {len(self.names)} items are used up, {self.drawn} drawn")
-        return self._selector.find(self._generator.below(self._selector.total))
+        raise PoolExhausted(f"all {len(self.names)} items are used up, {self.drawn} drawn")
 
     def _take(self, index: int) -> None:
         left = self._stock[index]
@@ -291,18 +304,20 @@ class Pool:
             if left == 0:
                 self._selector.restore(index)
 
-    def _append(self, kind: RecordKind, payload: bytes) -> None:
+    def _append_draw(self, draw_id: int, index: int) -> None:
         if self._log is not None:
-            self._log.append(payload, kind)
+            self._log.append(self._records.draw(draw_id, index), DRAW)
 
     def _settle(self) -> None:
+        if self._closed or self._unlogged or self._log_failed:
+            self._write_unlogged()
+
+    def _write_unlogged(self) -> None:
         self._check_open()
-        if not self._unlogged and not self._log_failed:
-            return
         self._log_failed = True
         while self._unlogged:
             draw_id = self._next_id - len(self._unlogged)
-            self._append(RecordKind.DRAW, self._records.draw(draw_id, self._unlogged[0]))
+            self._append_draw(draw_id, self._unlogged[0])
             self._unlogged.popleft()
             self._flush_after(1)
         self._flush_after(0)  # again, where the last sync failed

@@ -54,8 +54,7 @@ def little_endian(numbers: array[int]) -> array[int]:
 
 
 class BinaryRecords:
-    def draw(self, draw_id: int, index: int) -> bytes:
-        return DRAW.pack(draw_id, index)
+    draw = staticmethod(DRAW.pack)
 
     def draws(self, first_id: int, indices: array[int]) -> bytes:
         return FIRST_ID.pack(first_id) + little_endian(indices).tobytes()

@@ -17,6 +17,7 @@ import numpy
 from bench_cli.errors import UnknownName
 
 WORD = 1 << 64
+LOW_WORD = WORD - 1
 BLOCK = 1024  # words taken from the generator at a time; the sequence does not depend on it
 
 
@@ -27,20 +28,17 @@ class BoundedGenerator:
         self._bits = numpy.random.PCG64(seed)
         self._words: list[int] = []
 
-    def _next_word(self) -> int:
-        if not self._words:
-            block: list[int] = self._bits.random_raw(BLOCK).tolist()
-            self._words = block[::-1]
-        return self._words.pop()
-
     def below(self, bound: int) -> int:
         """Uniform in 0 .. bound - 1. The high word of word * bound, rejecting the few low words
         that would favour some results (Lemire, "Fast random integer generation in an interval",
         ACM TOMACS 29, 2019)."""
-        product = self._next_word() * bound
-        while product % WORD < WORD % bound:
-            product = self._next_word() * bound
-        return product // WORD
+        while True:
+            if not self._words:
+                self._words = self._bits.random_raw(BLOCK).tolist()[::-1]
+            product = self._words.pop() * bound
+            low = product & LOW_WORD
+            if low >= bound or low >= WORD % bound:  # the first, cheaper, suffices nearly always
+                return product >> 64
 
 
 class Selector(Protocol):
@@ -87,6 +85,7 @@ class Fenwick:
     def __init__(self, weights: Sequence[int]) -> None:
         self._weights = tuple(weights)
         self._size = 1 << (len(weights) - 1).bit_length()  # padded, so the descent needs no bound
+        self._steps = [1 << bit for bit in reversed(range(self._size.bit_length() - 1))]
         self._tree = [0] * (self._size + 1)
         self.total = 0
         for index in range(len(weights)):
@@ -94,12 +93,12 @@ class Fenwick:
 
     def find(self, number: int) -> int:
         """Descend from the root: go right wherever all that lies left does not exceed."""
-        position, step = 0, self._size >> 1
-        while step:
-            if self._tree[position + step] <= number:
+        tree, position = self._tree, 0
+        for step in self._steps:
+            left = tree[position + step]
+            if left <= number:
                 position += step
-                number -= self._tree[position]
-            step >>= 1
+                number -= left
         return position
 
     def remove(self, index: int) -> None:
