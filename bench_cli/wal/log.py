@@ -121,9 +121,11 @@ class NoneLog(FileRecords):
         self._closed = False
 
     def append(self, payload: Buffer, kind: int = RecordKind.DATA) -> int:
-        self._check_open()
-        check_kind(kind)
-        memoryview(payload)
+        if self._closed or not 1 <= kind <= fmt.MAX_KIND:
+            self._check_open()
+            check_kind(kind)
+        if not isinstance(payload, bytes):
+            memoryview(payload)
         self._last += 1
         return self._last
 

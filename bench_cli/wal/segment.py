@@ -253,8 +253,9 @@ class SegmentSet:
             self._sync_oldest()
 
     def _sync_oldest(self) -> None:
+        """Its mapping is not touched: the thread may still be at it, and unmaps it."""
         self._unsynced[0].sync_file()
-        self._unsynced.pop(0).close()
+        self.fs.close(self._unsynced.pop(0).fd)
 
     def _forget_ahead(self) -> None:
         if self._ahead is not None:
@@ -376,4 +377,4 @@ class SegmentSet:
     def _close_unsynced(self, last: int | None = None) -> None:
         """Without a sync: all of them, or those up to the one of that number."""
         while self._unsynced and (last is None or self._unsynced[0].header.number <= last):
-            self._unsynced.pop(0).close()
+            self.fs.close(self._unsynced.pop(0).fd)

@@ -15,6 +15,7 @@ from bench_cli.errors import LogWriteFailed
 from bench_cli.filesystem import SystemFileSystem
 from bench_cli.interfaces import LogBackend, LogOptions, WriteAheadLog
 from bench_cli.wal.ahead import LEAST
+from bench_cli.wal.files import MappedSegment
 from tests.contract.log_backends import STORED, crashed, label, load, read, scratch
 
 OPTIONS = LogOptions(segment_size=LEAST)
@@ -136,3 +137,27 @@ def test_a_full_disk_met_on_the_thread_is_an_error_of_the_append_that_rotates(
     log = backend.open(home, OPTIONS)
     assert log.append(RECORD) == appended + 1
     log.close()
+
+
+def test_a_sync_leaves_full_segments_that_are_still_being_faulted_in_alone(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    native = pytest.importorskip("bench_cli.wal.native")
+    go_on = threading.Event()
+
+    def populate(segment: MappedSegment) -> None:
+        if threading.current_thread().name == "wal-ahead":
+            with memoryview(segment.buffer):
+                go_on.wait()
+
+    monkeypatch.setattr(native.NativeSegment, "populate", populate)
+    log = native.MmapBackend().open(home, OPTIONS)
+    try:
+        append(log, 3 * PER_SEGMENT)
+        log.sync()
+        assert log.stats().rotations >= 2
+        assert log.stats().durable_sequence == 3 * PER_SEGMENT
+    finally:
+        go_on.set()
+        log.close()
+    assert no_thread_is_left()
