@@ -1,7 +1,7 @@
 /* Block buffers of the compiled twin, and the pool that keeps them. The rules are those of
  * buffers.py: whole blocks are mapped, faulted in at once and kept for reuse; smaller buffers are
- * not kept: the smallest are pages of slabs, the others come from the allocator. Nothing here needs
- * the interpreter lock except the pool's own fields. */
+ * not kept: they come from slabs. Nothing here needs the interpreter lock except the pool's own
+ * fields. */
 #ifndef BENCH_CACHE_BUFFERS_H
 #define BENCH_CACHE_BUFFERS_H
 
@@ -25,7 +25,7 @@ typedef struct {
     size_t count, room;
     size_t block_size;
     size_t holders;
-    slab_set slabs;
+    slab_set smallest, small;
 } buffer_pool;
 
 static inline uint32_t capacity_for(uint64_t end, uint32_t block_size) {
@@ -40,8 +40,6 @@ static inline uint32_t capacity_for(uint64_t end, uint32_t block_size) {
 #include <sanitizer/asan_interface.h>
 #include <stdlib.h>
 
-#define IN_A_SLAB(capacity) 0
-
 static unsigned char *map_buffer(size_t size) {
     void *area;
     return posix_memalign(&area, PAGE_BYTES, size) ? NULL : area;
@@ -51,10 +49,17 @@ static void unmap_buffer(unsigned char *buffer, size_t size) {
     ASAN_UNPOISON_MEMORY_REGION(buffer, size);
     free(buffer);
 }
+
+static unsigned char *new_small_buffer(buffer_pool *pool, uint32_t capacity) {
+    return PyMem_RawMalloc(capacity);
+}
+
+static void free_small_buffer(buffer_pool *pool, unsigned char *buffer, uint32_t capacity) {
+    PyMem_RawFree(buffer);
+}
 #else
 #define ASAN_POISON_MEMORY_REGION(area, size) ((void)0)
 #define ASAN_UNPOISON_MEMORY_REGION(area, size) ((void)0)
-#define IN_A_SLAB(capacity) ((capacity) == SMALLEST_BUFFER)
 
 static void unmap_buffer(unsigned char *buffer, size_t size) { munmap(buffer, size); }
 
@@ -66,12 +71,23 @@ static unsigned char *map_buffer(size_t size) {
         for (size_t at = 0; at < size; at += PAGE_BYTES) ((volatile unsigned char *)area)[at] = 0;
     return area;
 }
+
+static inline slab_set *slabs_of(buffer_pool *pool, uint32_t capacity) {
+    return capacity == SMALLEST_BUFFER ? &pool->smallest : &pool->small;
+}
+
+static unsigned char *new_small_buffer(buffer_pool *pool, uint32_t capacity) {
+    return slab_take(slabs_of(pool, capacity));
+}
+
+static void free_small_buffer(buffer_pool *pool, unsigned char *buffer, uint32_t capacity) {
+    slab_give(slabs_of(pool, capacity), buffer);
+}
 #endif
 
 /* NULL when there is no memory. Those of whole blocks may be made without the interpreter lock. */
 static unsigned char *new_buffer(buffer_pool *pool, uint32_t capacity) {
-    if (capacity == pool->block_size) return map_buffer(capacity);
-    return IN_A_SLAB(capacity) ? slab_take(&pool->slabs) : PyMem_RawMalloc(capacity);
+    return capacity == pool->block_size ? map_buffer(capacity) : new_small_buffer(pool, capacity);
 }
 
 /* A pooled buffer, or NULL: then the caller makes a new one. */
@@ -98,8 +114,7 @@ static inline void pool_keep(buffer_pool *pool, unsigned char *buffer) {
 
 static inline void pool_give(buffer_pool *pool, unsigned char *buffer, uint32_t capacity) {
     if (capacity == pool->block_size) pool_keep(pool, buffer);
-    else if (IN_A_SLAB(capacity)) slab_give(&pool->slabs, buffer);
-    else PyMem_RawFree(buffer);
+    else free_small_buffer(pool, buffer, capacity);
 }
 
 static void pool_trim(buffer_pool *pool, size_t keep) {
@@ -109,7 +124,8 @@ static void pool_trim(buffer_pool *pool, size_t keep) {
 /* What nothing is in goes back to the system, but for `keep` whole blocks. */
 static void pool_shrink(buffer_pool *pool, size_t keep) {
     pool_trim(pool, keep);
-    slabs_trim(&pool->slabs);
+    slabs_trim(&pool->smallest);
+    slabs_trim(&pool->small);
 }
 
 /* NULL when there is no memory; held once. */
@@ -118,6 +134,8 @@ static buffer_pool *pool_start(size_t block_size) {
     if (!pool) return NULL;
     pool->block_size = block_size;
     pool->holders = 1;
+    slabs_start(&pool->smallest, SMALLEST_BUFFER);
+    slabs_start(&pool->small, SMALL_BUFFER);
     return pool;
 }
 

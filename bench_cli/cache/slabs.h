@@ -1,8 +1,9 @@
-/* Pages for the smallest block buffers, in slabs of a huge page's size.
+/* Small block buffers of one size, in slabs of a huge page's size.
  *
- * To give a page back touches the slab's head and not the page: evicting thousands of small files
- * then costs no cache miss per buffer, as it would with an allocator that keeps its books beside
- * them. Pages are faulted in by the first write into them. The caller holds the interpreter lock. */
+ * To give a buffer back touches the slab's head and not the buffer: evicting thousands of small
+ * files then costs no cache miss per buffer, as it would with an allocator that keeps its books
+ * beside them. The buffers lie on page boundaries, because copies between pages are faster. Pages
+ * are faulted in by the first write into them. The caller holds the interpreter lock. */
 #ifndef BENCH_CACHE_SLABS_H
 #define BENCH_CACHE_SLABS_H
 
@@ -10,22 +11,31 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { PAGE_BYTES = 4096, SLAB_BYTES = 2 << 20, SLAB_PAGES = SLAB_BYTES / PAGE_BYTES };
-enum { SLAB_WORDS = SLAB_PAGES / 64, SLABS_KEPT = 2 };
+enum { PAGE_BYTES = 4096, SLAB_BYTES = 2 << 20, SLAB_WORDS = SLAB_BYTES / PAGE_BYTES / 64 };
+/* So many empty slabs are kept; and from so many on, a further one is a huge page: one small file
+ * must not cost a huge page, a thousand must not miss the TLB at each page. */
+enum { SLABS_KEPT = 2, SLABS_OF_SMALL_PAGES = 4 };
 
-/* In the first page of a slab, which lies on a boundary of its size. Slabs with a free page stand
- * in a ring. */
+/* In the first page of a slab, which lies on a boundary of its size; the buffers follow. Slabs
+ * with a free one stand in a ring. */
 typedef struct slab {
     struct slab *next, *previous;
     uint32_t used;
     uint64_t free[SLAB_WORDS];
 } slab;
 
-/* `some`: a slab with a free page, NULL when there is none. `empty`: slabs with no page in use. */
+/* Buffers of one size; `each` slab's number of them; all slabs, and those with none in use; `some`
+ * slab with a free one, NULL when there is none. */
 typedef struct {
+    unsigned shift; /* the size as a power of two */
+    uint32_t each;
+    size_t slabs, empty;
     slab *some;
-    size_t empty;
 } slab_set;
+
+static inline void slabs_start(slab_set *set, uint32_t size) {
+    *set = (slab_set){.shift = __builtin_ctz(size), .each = (SLAB_BYTES - PAGE_BYTES) / size};
+}
 
 /* A mapping of `size` bytes on a boundary of `alignment`: huge pages need one of their own size. */
 static unsigned char *map_aligned(size_t size, size_t alignment) {
@@ -61,42 +71,43 @@ static inline void slab_unlink(slab_set *set, slab *s) {
 static slab *slab_add(slab_set *set) {
     slab *s = (slab *)map_aligned(SLAB_BYTES, SLAB_BYTES);
     if (!s) return NULL;
-    madvise(s, SLAB_BYTES, MADV_NOHUGEPAGE); /* one small file must not cost a huge page */
-    memset(s->free, 0xff, sizeof s->free);
-    s->free[0] &= ~1ULL; /* the head's page */
+    madvise(s, SLAB_BYTES, set->slabs < SLABS_OF_SMALL_PAGES ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
+    for (uint32_t i = 0; i < set->each; i++) s->free[i / 64] |= 1ULL << i % 64;
     slab_link(set, s);
+    set->slabs++;
     set->empty++;
     return s;
 }
 
-/* A page, NULL when there is no memory. */
+/* A buffer, NULL when there is no memory. */
 static unsigned char *slab_take(slab_set *set) {
     slab *s = set->some ? set->some : slab_add(set);
     size_t word = 0;
     if (!s) return NULL;
     while (!s->free[word]) word++;
-    size_t page = word * 64 + (size_t)__builtin_ctzll(s->free[word]);
+    size_t number = word * 64 + (size_t)__builtin_ctzll(s->free[word]);
     s->free[word] &= s->free[word] - 1;
     if (!s->used++) set->empty--;
-    if (s->used == SLAB_PAGES - 1) slab_unlink(set, s);
-    return (unsigned char *)s + page * PAGE_BYTES;
+    if (s->used == set->each) slab_unlink(set, s);
+    return (unsigned char *)s + PAGE_BYTES + (number << set->shift);
 }
 
 static inline void slab_drop(slab_set *set, slab *s) {
     slab_unlink(set, s);
     munmap(s, SLAB_BYTES);
+    set->slabs--;
     set->empty--;
 }
 
 static inline void slab_give(slab_set *set, unsigned char *buffer) {
     slab *s = (slab *)((uintptr_t)buffer & ~(uintptr_t)(SLAB_BYTES - 1));
-    size_t page = (size_t)(buffer - (unsigned char *)s) / PAGE_BYTES;
-    if (s->used == SLAB_PAGES - 1) slab_link(set, s);
-    s->free[page / 64] |= 1ULL << page % 64;
+    size_t number = (size_t)(buffer - (unsigned char *)s - PAGE_BYTES) >> set->shift;
+    if (s->used == set->each) slab_link(set, s);
+    s->free[number / 64] |= 1ULL << number % 64;
     if (!--s->used && ++set->empty > SLABS_KEPT) slab_drop(set, s);
 }
 
-/* Give every slab with no page in use back to the system. */
+/* Give every slab with nothing in use back to the system. */
 static void slabs_trim(slab_set *set) {
     slab *s = set->some;
     while (set->empty) {

@@ -1,14 +1,13 @@
-"""Block cache rows about whole blocks and whole files: allocation, marking, eviction, copies,
-several threads, memory."""
+"""Block cache rows about blocks and their memory: allocation, marking, eviction; and the list of
+all rows of the cache."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from bench_cli.errors import UsageError, VerificationFailed
-from bench_cli.interfaces import BlockStore, BodyInfo, Capability, Needs, Parameter, Setting
+from bench_cli.interfaces import BodyInfo, Capability, Needs, Parameter, Setting
 from bench_cli.workloads import cache as rows
 from bench_cli.workloads.base import (
     GIB,
@@ -22,17 +21,14 @@ from bench_cli.workloads.base import (
     random_bytes,
     size,
 )
-from bench_cli.workloads.cache import (
-    BLOCK,
-    NAME,
-    AlternatingData,
-    CacheBody,
-    names_of,
-    ring_offsets,
-    volume_of,
+from bench_cli.workloads.cache import BLOCK, CacheBody, names_of
+from bench_cli.workloads.cache_copies import PIECE, FileCopyBody, RecoverBody
+from bench_cli.workloads.cache_threads import (
+    ConcurrentCopyBody,
+    ConcurrentReadBody,
+    ConcurrentWriteBody,
 )
 
-PIECE = 32 * KIB
 MARKS = 800
 EVICTIONS_AT_MOST = 1000
 
@@ -73,6 +69,7 @@ class MarkBody(CacheBody):
         self.names = names_of(int(setting.params["files"]))
         self.each = max(1, MARKS // len(self.names))
         self.marks: list[tuple[str, int, int]] = []
+        self.mark_uploaded = self.cache.mark_uploaded
         self.prepare()
         self.info = BodyInfo(len(self.marks), loop=self.marks)
 
@@ -84,7 +81,7 @@ class MarkBody(CacheBody):
         expect("blocks to mark", len(self.marks), len(self.names) * self.each)
 
     def run(self) -> None:
-        mark_uploaded = self.cache.mark_uploaded
+        mark_uploaded = self.mark_uploaded
         for name, block, generation in self.marks:
             mark_uploaded(name, block, generation)
 
@@ -104,6 +101,7 @@ class EvictBody(CacheBody):
         self.laps = (None,) * self.evictions
         self.cache.write("dirty", 0, b"never evicted")
         self.evicted = 0
+        self.evict_one = self.cache.evict_one
         self.info = BodyInfo(self.evictions, loop=self.laps)
 
     def prepare(self) -> None:
@@ -118,7 +116,7 @@ class EvictBody(CacheBody):
         self.evicted = self.cache.stats().evicted_blocks
 
     def run(self) -> None:
-        evict_one = self.cache.evict_one
+        evict_one = self.evict_one
         for _ in self.laps:
             evict_one()
 
@@ -131,212 +129,6 @@ class EvictBody(CacheBody):
         expect("oldest blocks gone, newest kept", held, [
             number >= self.evictions for number in range(len(self.names))
         ])  # fmt: skip
-
-
-class FileCopyBody(CacheBody):
-    """A whole file: sequential 32 KiB writes, the flush of every dirty block to the block store,
-    then marked uploaded. Blocks come from a pool that was faulted in before."""
-
-    def __init__(self, setting: Setting) -> None:
-        self.length = whole_pieces(setting)
-        blocks = (self.length + BLOCK - 1) // BLOCK
-        super().__init__(setting, pool_bytes=blocks * BLOCK if self.pooled(setting) else 0)
-        kind = str(setting.params["store"])
-        self.store = None if kind == "none" else self.backend.store(kind, setting.scratch / "store")
-        self.flush = flusher(self, self.store)
-        self.data = AlternatingData(PIECE, setting.seed)
-        self.offsets = ring_offsets(PIECE, self.length, 0)
-        self.info = BodyInfo(1, len(self.offsets) * PIECE)
-
-    @staticmethod
-    def pooled(setting: Setting) -> bool:
-        return str(setting.params["state"]) == "pooled"
-
-    def prepare(self) -> None:
-        self.data.flip()
-        if not self.pooled(self.setting):
-            self.close()
-            self.open_cache()
-            return
-        if self.cache.list_files():
-            self.cache.remove(NAME)
-        self.shorten_log()
-
-    def content(self, length: int) -> bytes:
-        """The first ``length`` bytes of any block: the same piece again and again."""
-        return self.data.current * (length // PIECE)
-
-    def run(self) -> None:
-        write, name, data = self.cache.write, NAME, self.data.current
-        for offset in self.offsets:
-            write(name, offset, data)
-        self.flush(name)
-
-    def verify(self) -> None:
-        expect("dirty blocks left", self.cache.stats().dirty_blocks, 0)
-        if self.store is not None:
-            for block in range((self.length + BLOCK - 1) // BLOCK):
-                held = min(BLOCK, self.length - block * BLOCK)
-                stored = (self.store.get(NAME, block) or b"")[:held]
-                expect(f"block {block} is in the store", stored == self.content(held), True)
-        for offset in self.offsets[:: max(1, len(self.offsets) // rows.CHECKED_PIECES)]:
-            self.check_bytes(NAME, offset, self.data.current)
-
-
-def whole_pieces(setting: Setting) -> int:
-    """The file size, which must be what the row says: pieces are not cut."""
-    length = int(setting.params["size"])
-    if length % PIECE:
-        raise UsageError(f"size {length} is not a whole number of {PIECE}-byte pieces")
-    return length
-
-
-def flusher(body: CacheBody, store: BlockStore | None) -> Callable[[str], None]:
-    """A call that flushes one file's dirty blocks and marks them. Without a store it marks only:
-    the row then measures the cache without object storage behind it."""
-
-    def mark_all(name: str) -> None:
-        for _, block, generation in body.cache.dirty_blocks(name):
-            body.cache.mark_uploaded(name, block, generation)
-
-    def flush(name: str) -> None:
-        assert store is not None  # chosen below
-        for _, block, _ in body.cache.dirty_blocks(name):
-            generation, extents = body.cache.read_block(name, block)
-            store.put(name, block, extents)
-            body.cache.mark_uploaded(name, block, generation)
-
-    return mark_all if store is None else flush
-
-
-class ThreadedBody(CacheBody):
-    """``threads`` threads that start each batch together; the batch ends when all are done."""
-
-    def __init__(self, setting: Setting, pool_bytes: int = 0) -> None:
-        super().__init__(setting, pool_bytes)
-        self.threads = int(setting.params["threads"])
-        self._start = threading.Barrier(self.threads + 1)
-        self._end = threading.Barrier(self.threads + 1)
-        self._stop = False
-        self.failures: list[BaseException] = []
-        self._workers = [
-            threading.Thread(target=self._serve, args=(number,), daemon=True)
-            for number in range(self.threads)
-        ]
-        for worker in self._workers:
-            worker.start()
-
-    def work(self, number: int) -> None:
-        """One thread's share of a batch."""
-        raise VerificationFailed(f"{type(self).__name__} has no work")
-
-    def _serve(self, number: int) -> None:
-        while True:
-            self._start.wait()
-            if self._stop:
-                return
-            try:
-                self.work(number)
-            except Exception as error:  # re-raised by verify(), in the main thread
-                self.failures.append(error)
-            self._end.wait()
-
-    def run(self) -> None:
-        self._start.wait()
-        self._end.wait()
-
-    def verify(self) -> None:
-        if self.failures:
-            raise VerificationFailed(f"a thread failed: {self.failures[0]!r}")
-
-    def close(self) -> None:
-        self._stop = True
-        self._start.wait()
-        for worker in self._workers:
-            worker.join()
-        super().close()
-
-
-class ConcurrentWriteBody(ThreadedBody):
-    """Each thread writes around a ring of its own file (``disjoint``), or all of one file
-    (``shared``); one call per write, or one vectored call per batch of 64."""
-
-    VECTOR = 64
-
-    def __init__(self, setting: Setting) -> None:
-        super().__init__(setting)
-        params = setting.params
-        self.size = int(params["size"])
-        ring, shared = int(params["ring"]), params["keys"] == "shared"
-        offsets = ring_offsets(self.size, ring, volume_of(setting.core, ring))
-        self.data = AlternatingData(self.size, setting.seed)
-        self.names = [NAME if shared else name for name in names_of(self.threads)]
-        self.offsets = offsets
-        self.vectored = params["call"] == "vectored"
-        self.vectors: list[list[list[tuple[str, int, bytes]]]] = []
-        self.info = BodyInfo(len(offsets) * self.threads, self.size)
-
-    def prepare(self) -> None:
-        data, offsets = self.data.flip(), self.offsets
-        self.vectors = [
-            [
-                [(name, offset, data) for offset in offsets[at : at + self.VECTOR]]
-                for at in range(0, len(offsets), self.VECTOR)
-            ]
-            for name in self.names
-            if self.vectored
-        ]
-
-    def work(self, number: int) -> None:
-        if self.vectored:
-            write_many = self.cache.write_many
-            for vector in self.vectors[number]:
-                write_many(vector)
-            return
-        write, name, data = self.cache.write, self.names[number], self.data.current
-        for offset in self.offsets:
-            write(name, offset, data)
-
-    def verify(self) -> None:
-        super().verify()
-        for name in set(self.names):
-            for offset in self.offsets[: rows.CHECKED_PIECES]:
-                self.check_bytes(name, offset, self.data.current)
-
-
-class ConcurrentCopyBody(ThreadedBody):
-    """Distinct files copied in parallel, without a store; every thread its own."""
-
-    COPIES = 8
-
-    def __init__(self, setting: Setting) -> None:
-        self.length = whole_pieces(setting)
-        blocks = (self.length + BLOCK - 1) // BLOCK
-        threads = int(setting.params["threads"])
-        super().__init__(setting, pool_bytes=blocks * BLOCK * threads * self.COPIES)
-        self.data = random_bytes(PIECE, setting.seed)
-        self.offsets = ring_offsets(PIECE, self.length, 0)
-        self.names = [[f"thread-{t}/file-{n}" for n in range(self.COPIES)] for t in range(threads)]
-        self.info = BodyInfo(threads * self.COPIES, len(self.offsets) * PIECE)
-
-    def prepare(self) -> None:
-        for name, _ in self.cache.list_files():
-            self.cache.remove(name)
-
-    def work(self, number: int) -> None:
-        write, data = self.cache.write, self.data
-        for name in self.names[number]:
-            for offset in self.offsets:
-                write(name, offset, data)
-            for _, block, generation in self.cache.dirty_blocks(name):
-                self.cache.mark_uploaded(name, block, generation)
-
-    def verify(self) -> None:
-        super().verify()
-        expect("dirty blocks left", self.cache.stats().dirty_blocks, 0)
-        expect("files", len(self.cache.list_files()), self.threads * self.COPIES)
-        for name in (names[-1] for names in self.names):
-            self.check_bytes(name, self.offsets[-1], self.data)
 
 
 class SmallFilesBody(CacheBody):
@@ -389,6 +181,12 @@ def _read_ceiling(params: Mapping[str, Any], backend: str | None) -> str | None:
     return _memcpy(int(params["size"]), int(params["ring"]), ",way=out")
 
 
+def _threads_ceiling(params: Mapping[str, Any], backend: str | None) -> str | None:
+    threads = int(params["threads"])
+    more = f",threads={threads}" if threads > 1 else ""
+    return _memcpy(int(params["size"]), int(params["ring"]), ",way=out" + more)
+
+
 def _mixed_ceiling(params: Mapping[str, Any], backend: str | None) -> str | None:
     """One copy walks the ring; the other two meet the piece it has just touched."""
     size = int(params["size"])
@@ -410,7 +208,7 @@ def _needs(params: Mapping[str, Any]) -> Needs:
         * int(params.get("threads", 1))
         * (params.get("keys") != "shared")
     )
-    whole = int(params.get("size", 0)) if "store" in params else 0
+    whole = int(params.get("size", 0)) if "wal" in params and "ring" not in params else 0
     blocks = int(params.get("files", 0)) if int(params.get("bytes", 0)) > BLOCK // 2 else 0
     logged = params.get("wal", "wal.none") != "wal.none"
     stored = whole if params.get("store") == "directory" else 0
@@ -456,6 +254,10 @@ WORKLOADS = (
            _size(), _RING, _THREADS,
            choice("keys", "disjoint", "files of the threads", "disjoint", "shared"),
            choice("call", "single", "one write per call, or 64", "single", "vectored")),
+    _cache("read_concurrent", "concurrent reads", "several threads read, each a file of its own",
+           ConcurrentReadBody, _size(), _RING, _THREADS,
+           choice("call", "single", "one read per call, or 64", "single", "vectored"),
+           ceiling=_threads_ceiling),
     _cache("read_sequential", "reads", "read into a caller's buffer", rows.ReadBody, _size(),
            _RING, ceiling=_read_ceiling),
     _cache("read_overlapping", "overlapping writes", "read 32 KiB, newest write wins",
@@ -485,6 +287,9 @@ WORKLOADS = (
            _WAL, _SEGMENT),
     _cache("file_copy_concurrent", "file copy", "distinct files copied in parallel",
            ConcurrentCopyBody, size("size", MIB, "bytes of one file", 32 * KIB, GIB), _THREADS),
+    _cache("recover", "recovery", "rebuild a cache from its log, until usable", RecoverBody,
+           size("size", 64 * MIB, "bytes of the file that was written", 32 * KIB, 8 * GIB),
+           replace(_WAL, default="wal.mmap"), _SEGMENT),
     _cache("write_read_write", "mixed", "write, read the same, write again",
            rows.WriteReadWriteBody, _size(),
            size("ring", 32 * MIB, "working set", 4 * KIB, 8 * GIB), ceiling=_mixed_ceiling),

@@ -46,6 +46,36 @@ static int limit_memcpy_out(const char *ring, size_t ring_size, char *target, si
     return 0;
 }
 
+/* One thread's copies between a buffer and a ring of its own. */
+struct limit_copier {
+    char *ring, *buffer;
+    size_t ring_size, size;
+    uint64_t count, position;
+    int out;
+    pthread_t thread;
+};
+
+static void *limit_copy(void *argument) {
+    struct limit_copier *c = (struct limit_copier *)argument;
+    if (c->out) limit_memcpy_out(c->ring, c->ring_size, c->buffer, c->size, c->count, &c->position);
+    else limit_memcpy(c->ring, c->ring_size, c->buffer, c->size, c->count, &c->position);
+    return NULL;
+}
+
+/* All at once, one of them on the calling thread; returns when every one is done. */
+static int limit_copy_together(struct limit_copier *each, size_t threads) {
+    size_t started = 1;
+    int error = 0;
+    while (started < threads && !error) {
+        struct limit_copier *c = &each[started];
+        error = pthread_create(&c->thread, NULL, limit_copy, c);
+        started += !error;
+    }
+    if (!error) limit_copy(each);
+    while (started-- > 1) pthread_join(each[started].thread, NULL);
+    return error;
+}
+
 /* Fill `length` bytes of never touched memory, one source-sized copy after the other. */
 static int limit_fill(char *fresh, size_t length, const char *source, size_t size) {
     for (size_t at = 0; at + size <= length; at += size) {

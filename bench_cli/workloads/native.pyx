@@ -3,6 +3,7 @@
 
 import os
 
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
@@ -10,6 +11,15 @@ from libc.string cimport memcmp, memset
 cdef extern from "limit_loops.h" nogil:
     int limit_memcpy(char *, size_t, const char *, size_t, uint64_t, uint64_t *)
     int limit_memcpy_out(const char *, size_t, char *, size_t, uint64_t, uint64_t *)
+    ctypedef struct limit_copier "struct limit_copier":
+        char *ring
+        char *buffer
+        size_t ring_size
+        size_t size
+        uint64_t count
+        uint64_t position
+        int out
+    int limit_copy_together(limit_copier *, size_t)
     int limit_fill(char *, size_t, const char *, size_t)
     int limit_write(int, const char *, size_t, uint64_t)
     int limit_fdatasync(int, const char *, size_t, uint64_t)
@@ -112,6 +122,27 @@ cdef int check(int error) except -1:
     if error:
         raise OSError(error, os.strerror(error))
     return 0
+
+
+def copy_together(list copiers, uint64_t count, bint out):
+    """``count`` copies by each copier, all at once, each on a thread of its own."""
+    cdef size_t threads = len(copiers)
+    cdef Copier one
+    cdef int error
+    cdef limit_copier *each = <limit_copier *>PyMem_RawCalloc(threads + 1, sizeof(limit_copier))
+    if not each:
+        raise MemoryError()
+    for at, one in enumerate(copiers):
+        each[at] = limit_copier(
+            one.ring.base, one.buffer.base, one.ring.length, one.buffer.length, count,
+            one.position, out,
+        )
+    with nogil:
+        error = limit_copy_together(each, threads)
+    for at, one in enumerate(copiers):
+        one.position = each[at].position
+    PyMem_RawFree(each)
+    check(error)
 
 
 def write_many(int fd, const unsigned char[::1] data, uint64_t count):

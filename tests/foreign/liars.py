@@ -35,6 +35,30 @@ class WritesOnce(Backend):
         return _WritesOnce(options, rest.get("log"), rest.get("directory"), None, None, None)
 
 
+class _ReadsOneOfMany(Cache):
+    def read_many(self, requests: Any) -> int:
+        wanted = list(requests)
+        return super().read_many(wanted[:1]) * len(wanted)
+
+
+class ReadsOneOfMany(Backend):
+    """Of a vectored read only the first request is done, and all are counted."""
+
+    def open(self, options: Any, **rest: Any) -> Cache:
+        return _ReadsOneOfMany(options, rest.get("log"), rest.get("directory"), None, None, None)
+
+
+class RecoversZeros(Backend):
+    """Of a recovered file the second half begins with zeros."""
+
+    def recover(self, options: Any, **rest: Any) -> Any:
+        cache, log, found = super().recover(options, **rest)
+        cache.attach(None, None)
+        for name, size in cache.list_files():
+            cache.write(name, size // 2, bytes(4096))
+        return cache, log, found
+
+
 class _Forgets:
     def put(self, name: str, block: int, extents: object) -> None:
         """Keeps nothing."""
