@@ -9,12 +9,18 @@ cdef extern from "alloc_counter.h":
     void bench_counting_start()
     void bench_counting_stop()
 
+cdef bint counting = False
+
 
 def count_allocations(call):
     """Run ``call()`` and return (allocations, bytes asked for) of everything it allocated, in
     all threads. What calling it costs by itself is not counted: the bound method and its frame
     exist before."""
+    global counting
     cdef uint64_t calls, size
+    if counting:  # a layer over itself would call itself for ever
+        raise RuntimeError("allocations are being counted already")
+    counting = True
     bench_counting_start()
     try:
         call()
@@ -22,4 +28,5 @@ def count_allocations(call):
         size = bench_alloc_bytes
     finally:
         bench_counting_stop()
+        counting = False
     return calls, size

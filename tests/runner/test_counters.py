@@ -39,6 +39,12 @@ def test_counting_stops_when_the_call_raises() -> None:
     assert native.count_allocations(lambda: None) == (0, 0)
 
 
+def test_counting_within_counting_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="already"):
+        native.count_allocations(lambda: native.count_allocations(lambda: None))
+    assert native.count_allocations(lambda: None) == (0, 0)
+
+
 def test_written_bytes_and_write_calls_are_those_of_the_call(tmp_path: Path) -> None:
     fd = os.open(tmp_path / "f", os.O_WRONLY | os.O_CREAT)
     data = b"x" * 1000
