@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench_cli.errors import UsageError
+from bench_cli.flushing import FlushError, format_flush, parse_flush
 from bench_cli.units import (
     EXACT_TIMES,
     SIZES,
@@ -158,9 +159,11 @@ def _canonical(name: str, value: str, kind: str | None) -> str:
                 return format_time(parse_time(value))
             case "int":
                 return str(parse_count(value))
+            case "flush":
+                return format_flush(parse_flush(value))
             case None:
                 return _guess(value)
-    except UnitError as error:
+    except (UnitError, FlushError) as error:
         raise BadReference(f"{name}: {error.message}") from error
     return _word(name, value)
 

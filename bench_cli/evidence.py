@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import bench_cli
+from bench_cli.flushing import parse_flush
 from bench_cli.interfaces import Durability
 from bench_cli.strict_json import JsonProblem, parse
 
@@ -52,9 +53,12 @@ def key_of(backend: str, log: str | None, core: str, form: str) -> str:
 
 def settings_of(params: Mapping[str, Any], *, synced: bool = False) -> frozenset[str]:
     """What a proof must have covered to speak for a row: when the log is synced (``never``,
-    ``record``, ``every``) and, of a queue, what it waits for before it answers."""
+    ``record``, ``every``), the kind of its flush policy if it has one (``flush-group``) and, of a
+    queue, what it waits for before it answers."""
     every = 1 if synced else int(params.get("flush_every", 0))
     found = {("never", "record")[every] if every < 2 else "every"}
+    if (policy := str(params.get("flush", "never"))) != "never":
+        found.add(f"flush-{parse_flush(policy).kind}")
     if "ack" in params:
         found.add(f"ack-{params['ack']}")
     return frozenset(found)

@@ -1,10 +1,14 @@
 """Flush policies as people write them, and the level each of them keeps.
 
-``never``, ``async``, ``record``, ``group``; ``1000 records``, ``1MiB``, ``10ms``. A group may name
+``never``, ``async``, ``record``, ``group``; ``1000 records``, ``1 MiB``, ``10ms``. A group may name
 its bounds: ``group 64 200us`` waits at most 200 us, and no longer once 64 records are unsynced.
+Spaces may be left out, or be colons where words need them apart (``group:64:200us``): so they are
+printed, because they stand in the ids of rows.
 """
 
 from __future__ import annotations
+
+import re
 
 from bench_cli.errors import UsageError
 from bench_cli.interfaces import Durability, FlushPolicy
@@ -26,6 +30,13 @@ WORDS = ("never", "async", "record", "group")
 RECORDS = ("records", "record")
 HELP = "write never, async, record, group, group 64 200us, 1000 records, 1MiB or 10ms"
 
+_NUMBER = r"[0-9][0-9,_.]*(?:[eE][+-]?[0-9]+)?"
+FLUSH_PATTERN = (
+    rf"^\s*(never|async|record|group([ :]+{_NUMBER})?([ :]+{_NUMBER}\s*({'|'.join(TIMES)}))?"
+    rf"|{_NUMBER}[\s:]*({'|'.join([*RECORDS, *SIZES, *TIMES])}))\s*$"
+)
+"""For the published schema of scenario files: what may be a policy, bounds aside."""
+
 
 class FlushError(UsageError):
     """Text that is not a flush policy."""
@@ -35,7 +46,7 @@ class FlushError(UsageError):
 
 def parse_flush(text: str) -> FlushPolicy:
     """Raises FlushError."""
-    words = text.split()
+    words = text.replace(":", " ").split()
     if not words:
         raise FlushError("a flush policy is missing", remedy=HELP)
     try:
@@ -43,9 +54,7 @@ def parse_flush(text: str) -> FlushPolicy:
             return _group(words[1:], text)
         if words[0] in WORDS and len(words) == 1:
             return FlushPolicy(words[0])
-        if len(words) == 2 and words[1] in RECORDS:
-            return _every("records", parse_count(words[0]), text)
-        return _quantity(text)
+        return _quantity(" ".join(words))
     except UnitError as error:
         raise FlushError(f"flush {shorten(text)}: {error.message}", remedy=HELP) from None
 
@@ -55,6 +64,8 @@ def _quantity(text: str) -> FlushPolicy:
         _, unit = split_quantity(text)
     except UnitError:
         raise FlushError(f"{shorten(text)} is not a flush policy", remedy=HELP) from None
+    if unit in RECORDS:
+        return _every("records", parse_count(text.removesuffix(unit)), text)
     if unit in TIMES:
         return _every("time", parse_time(text), text)
     if unit in SIZES:
@@ -73,6 +84,8 @@ def _every(kind: str, number: int, text: str) -> FlushPolicy:
 
 def _group(bounds: list[str], text: str) -> FlushPolicy:
     """``group [MAX_BATCH] [MAX_WAIT]``."""
+    if len(bounds) > 1 and bounds[-1] in TIMES:
+        bounds[-2:] = ["".join(bounds[-2:])]
     batch = parse_count(bounds.pop(0)) if bounds and bounds[0].isdecimal() else 0
     wait = parse_time(bounds.pop(0)) if bounds else 0
     if bounds:
@@ -81,17 +94,17 @@ def _group(bounds: list[str], text: str) -> FlushPolicy:
 
 
 def format_flush(policy: FlushPolicy) -> str:
-    """As ``parse_flush`` reads it; every policy has one text."""
+    """As ``parse_flush`` reads it, without spaces; every policy has one text."""
     match policy.kind:
         case "records":
-            return f"{policy.number} records"
+            return f"{policy.number}records"
         case "bytes":
             return format_size(policy.number)
         case "time":
             return format_time(policy.number)
         case "group":
-            batch = f" {policy.max_batch}" if policy.max_batch else ""
-            wait = f" {format_time(policy.max_wait_ns)}" if policy.max_wait_ns else ""
+            batch = f":{policy.max_batch}" if policy.max_batch else ""
+            wait = f":{format_time(policy.max_wait_ns)}" if policy.max_wait_ns else ""
             return f"group{batch}{wait}"
     return policy.kind
 
@@ -114,4 +127,5 @@ def flushed(log: Durability, flush: object) -> Durability:
         return log
     if policy.kind in ("record", "group"):
         return Durability("D3", None, log.integrity, log.damage)
-    return Durability("D2", format_flush(policy), log.integrity, log.damage)
+    window = re.sub(r"(\d)([A-Za-z])", r"\1 \2", format_flush(policy))
+    return Durability("D2", window, log.integrity, log.damage)

@@ -259,7 +259,8 @@ class FlushPolicy:
 @dataclass(frozen=True, slots=True)
 class LogOptions:
     """How a log is opened. ``segment_size`` bounds one file, in bytes; a log rotates before a
-    record that would not fit."""
+    record that would not fit, and before one that comes ``rotate_after_ns`` or more after the first
+    of its segment (0: never)."""
 
     format: str = "binary"  # "binary" | "text"
     segment_size: int = 64 << 20
@@ -272,6 +273,7 @@ class LogOptions:
     workers: int = 1
     """Threads that check what a recovery reads (binary, compiled twin; the others read alone). What
     it finds is the same."""
+    rotate_after_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -781,8 +783,9 @@ class SteppedBody(Body, Protocol):
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """One parameter of a workload as scenario files may set it. ``kind``: "int" | "size" |
-    "time" | "rate" | "share" | "choice" | "backend". ``minimum`` and ``maximum`` bound numbers;
-    ``choices`` lists words (for "backend": the engine whose backends may be named, or "none")."""
+    "time" | "rate" | "share" | "choice" | "flush" | "backend". ``minimum`` and ``maximum`` bound
+    numbers; ``choices`` lists words (for "backend": the engine whose backends may be named, or
+    "none")."""
 
     name: str
     kind: str

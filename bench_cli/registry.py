@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 from bench_cli.errors import CoreUnavailable, UnknownName, UsageError
-from bench_cli.interfaces import Backend, Workload
+from bench_cli.interfaces import (
+    Backend,
+    Capability,
+    CommittedLog,
+    LogBackend,
+    LogOptions,
+    Workload,
+)
 
 CORES = ("native", "python")
 ENTRY_POINTS = "bench_cli.backends"
@@ -60,6 +68,7 @@ _BUILT_IN = (
                  {"python": "bench_cli.peers.synthetic:SlowerBackend"}),
 )  # fmt: skip
 
+_POLICIES = "bench_cli.wal.flush:FlushedLog"
 _WORKLOAD_MODULES = {
     "limits": "bench_cli.workloads.limits",
     "wal": "bench_cli.workloads.wal",
@@ -168,6 +177,17 @@ def resolve(name: str, core: str | None, *, allow_code: bool = False) -> Backend
     if wanted == "native" and (missing := not_built(entry.cores[wanted].partition(":")[0])):
         raise CoreUnavailable(f"core native: {missing}", remedy=NATIVE_REMEDY)
     return cast(Backend, _load(entry.cores[wanted])())
+
+
+def open_committed(backend: LogBackend, directory: Path, options: LogOptions) -> CommittedLog:
+    """Open a log under ``options.flush``. One that knows no policies stands behind our Python
+    twin's, and can then not be appended to while it is synced."""
+    if options.flush is None:
+        raise ValueError("a committed log needs a flush policy")
+    if Capability.COMMIT in backend.capabilities:
+        return cast(CommittedLog, backend.open(directory, options))
+    log = backend.open(directory, replace(options, flush=None, clock=None))
+    return cast(CommittedLog, _load(_POLICIES)(log, options.flush, options.clock))
 
 
 @cache

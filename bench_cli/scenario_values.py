@@ -12,6 +12,7 @@ from typing import Any
 from bench_cli.catalogue import CORES, Catalogue
 from bench_cli.cells import PlanSettings, format_value
 from bench_cli.errors import UsageError
+from bench_cli.flushing import FlushError, format_flush, parse_flush
 from bench_cli.interfaces import Parameter, Workload
 from bench_cli.registry import closest, is_code
 from bench_cli.scenario_yaml import Items, Keys, Problem, Scalar, Spot, Tree, kind_of
@@ -123,6 +124,8 @@ class Vocabulary:
                 return self.backend(parameter, text)
             case "choice":
                 return _word(parameter, text)
+            case "flush":
+                return _flush(text)
             case kind:
                 return _number(parameter, _READERS[kind], text)
 
@@ -156,6 +159,14 @@ def _word(parameter: Parameter, text: str) -> str:
     if text not in parameter.choices:
         raise BadValue(f"{shorten(text)} is not a choice; {closest(text[:60], parameter.choices)}")
     return text
+
+
+def _flush(text: str) -> str:
+    """One text for each policy, however it was written."""
+    try:
+        return format_flush(parse_flush(text))
+    except FlushError as error:
+        raise BadValue(f"{error.message}; {error.remedy}") from None
 
 
 def _number(parameter: Parameter, read: Callable[[str], float], text: str) -> float:
@@ -269,5 +280,6 @@ def _not_boolean(parameter: Parameter, scalar: Scalar) -> str:
         "time": "a time such as 50ms",
         "rate": "a rate such as 1000/s",
         "share": "a share such as 5%",
+        "flush": "a flush policy such as group or 10ms",
     }[parameter.kind]
     return f"{scalar.text!r} reads as a boolean in YAML; write {wanted}"

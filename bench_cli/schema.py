@@ -9,6 +9,7 @@ from typing import Any
 
 from bench_cli.catalogue import CORES, Catalogue
 from bench_cli.cells import format_value
+from bench_cli.flushing import FLUSH_PATTERN
 from bench_cli.interfaces import Parameter, Workload
 from bench_cli.metrics import METRICS
 from bench_cli.requirements import RELATIONS
@@ -131,6 +132,8 @@ def _value(parameter: Parameter, catalogue: Catalogue) -> Schema:
             return {**described, "enum": _words(parameter.choices)}
         case "share":
             return {**described, **_share(parameter)}
+        case "flush":
+            return {**described, "type": "string", "pattern": FLUSH_PATTERN}
         case "rate":
             return {**described, **_quantity(parameter, PER_SECOND, plain=False)}
         case "size":
