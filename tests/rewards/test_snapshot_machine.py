@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 
 from bench_cli.errors import LogError, SnapshotFailed, SnapshotUnusable
 from bench_cli.faults.images import Content, DiskState
-from bench_cli.faults.recorder import HOME, Recorder
+from bench_cli.faults.recorder import HOME, Recorder, no_fault
 from bench_cli.interfaces import Item, LogOptions, Recovery
 from tests.contract.pool_backends import FILE_LOGS, TWINS, Case
 from tests.faults.faulty_files import Stopped
@@ -44,10 +44,14 @@ class At:
 
     def __init__(self, call: int, what: Callable[[], int]) -> None:
         self.left, self.what = call, what
+        self.last = ""  # the call it happened at
 
     def __call__(self, call: str) -> int:
         self.left -= 1
-        return self.what() if self.left < 0 else 0
+        if self.left >= 0:
+            return 0
+        self.last = call
+        return self.what()
 
 
 def stop() -> int:
@@ -64,7 +68,8 @@ class SnapshotMachine(RuleBasedStateMachine):
         self.disk = Recorder()
         self.drawn: list[str] = []
         self.logged = self.durable = 0
-        self.broken = False
+        self.broken = False  # the log refuses everything
+        self.refused = False  # snapshots are refused, as a sync of the folder failed
         self.reserved: list[int] = []
         self.backend, self.log_backend = self.pools.load(), self.logs.load()
         self.log = self.log_backend.open(HOME, self.options())
@@ -125,6 +130,14 @@ class SnapshotMachine(RuleBasedStateMachine):
     @usable
     @rule(incremental=st.booleans())
     def snapshot(self, incremental: bool) -> None:
+        if self.refused:
+            with pytest.raises(SnapshotFailed):
+                self.take_snapshot(incremental)
+            self.sync()
+        else:
+            self.take_snapshot(incremental)
+
+    def take_snapshot(self, incremental: bool) -> None:
         self.pool.snapshot(HOME, incremental=incremental, file_system=self.disk)
         self.settled()
         self.durable = self.logged
@@ -133,16 +146,17 @@ class SnapshotMachine(RuleBasedStateMachine):
     @rule(incremental=st.booleans(), call=st.integers(0, 40), short=st.booleans())
     def snapshot_that_meets_an_error(self, incremental: bool, call: int, short: bool) -> None:
         number = errno.EDQUOT if short else errno.EIO
-        self.disk.fault = At(call, lambda: number)
+        self.disk.fault = fault = At(call, lambda: number)
         try:
-            self.snapshot(incremental)
+            self.take_snapshot(incremental)
         except SnapshotFailed as error:
-            assert error.errno == number
-            self.settled()
-            self.durable = self.logged  # the log was synced before
+            assert self.refused or error.errno == number
+            self.refused |= fault.last == "sync_directory"
+            self.disk.fault = no_fault
+            self.sync()  # the pool goes on; whether the log had been synced is nobody's business
         except LogError:
             self.broken = True
-        self.disk.fault = At(1 << 60, stop)
+        self.disk.fault = no_fault
 
     @usable
     @rule(incremental=st.booleans(), call=st.integers(0, 40), cut=st.booleans(), pick=st.data())
@@ -152,10 +166,14 @@ class SnapshotMachine(RuleBasedStateMachine):
         self.disk.fault = At(call, stop)
         pending = len(self.drawn)
         try:
-            self.snapshot(incremental)
+            self.take_snapshot(incremental)
+        except SnapshotFailed:
+            assert self.refused
+            self.disk.fault = no_fault
+            self.sync()
         except Stopped:
             self.crash(cut, pick, most=pending)
-        self.disk.fault = At(1 << 60, stop)
+        self.disk.fault = no_fault
 
     # --- crashes -----------------------------------------------------------------------------
 
@@ -212,7 +230,7 @@ class SnapshotMachine(RuleBasedStateMachine):
         self.check_stock(found)
         del self.drawn[found:]
         self.logged = self.durable = found  # opening a log syncs what it found
-        self.reserved, self.broken = [], False
+        self.reserved, self.broken, self.refused = [], False, False
 
     # --- what holds --------------------------------------------------------------------------
 
