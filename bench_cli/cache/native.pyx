@@ -24,6 +24,7 @@ from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
@@ -88,12 +89,15 @@ ctypedef struct piece:  # the part of a write that lies in one block
     block *made  # a new block that waits for the log
     unsigned char *buffer  # a larger buffer for an existing block, likewise
 
-ctypedef struct request:  # one entry of a vectored call
+ctypedef struct request:  # one entry of a vectored call; the batch holds name and source
+    PyObject *name
+    PyObject *source
     int64_t offset
     int64_t length
     unsigned char *data
     block *target
     block_table *table
+    bint viewed  # there is a view; bytes to be written need none
     Py_buffer view
 
 

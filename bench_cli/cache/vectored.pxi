@@ -10,38 +10,54 @@ cdef class Batch:
     are not taken: ``error`` says what was wrong with it."""
 
     cdef list sources
-    cdef list names
+    cdef list unpacked  # what entries other than tuples held
     cdef request *items
-    cdef Py_ssize_t count
+    cdef Py_ssize_t held, count  # with their buffers; those that can be done
+    cdef bint writable
     cdef object error
 
     def __cinit__(self, requests, bint writable):
         self.sources = list(requests)
-        self.names = []
-        self.items = <request *>PyMem_RawCalloc(len(self.sources) + 1, sizeof(request))
+        self.writable = writable
+        self.items = <request *>PyMem_RawMalloc((len(self.sources) + 1) * sizeof(request))
         if not self.items:
             raise MemoryError()
         try:
             for entry in self.sources:
-                name, offset, source = entry
-                self.add(name, offset, source, writable)
+                if PyTuple_CheckExact(entry) and PyTuple_GET_SIZE(entry) == 3:
+                    self.add(
+                        <object>PyTuple_GET_ITEM(entry, 0),
+                        <object>PyTuple_GET_ITEM(entry, 1),
+                        <object>PyTuple_GET_ITEM(entry, 2),
+                    )
+                else:
+                    self.add_unpacked(entry)
         except Exception as error:
             self.error = error
 
-    cdef int add(self, name, offset, source, bint writable) except -1:
-        cdef request *item = &self.items[self.count]
-        hash(name)  # or looking it up would stop a run that has begun
-        take_buffer(source, &item.view, PyBUF_WRITABLE if writable else PyBUF_SIMPLE)
-        item.data, item.length = <unsigned char *>item.view.buf, item.view.len
-        self.count += 1  # from here on the buffer is released with the batch
-        try:
-            item.offset = whole(offset)
-            check_range(offset, item.offset, item.length)
-        except BaseException:
-            self.count -= 1
-            PyBuffer_Release(&item.view)
-            raise
-        self.names.append(name)
+    cdef int add_unpacked(self, entry) except -1:
+        name, offset, source = entry
+        if self.unpacked is None:
+            self.unpacked = []
+        self.unpacked.append((name, source))
+        return self.add(name, offset, source)
+
+    cdef inline int add(self, name, offset, source) except -1:
+        cdef request *item = &self.items[self.held]
+        if not PyUnicode_CheckExact(name):
+            hash(name)  # or looking it up would stop a run that has begun
+        item.name, item.source = <PyObject *>name, <PyObject *>source
+        item.viewed = self.writable or not PyBytes_CheckExact(source)
+        if item.viewed:
+            take_buffer(source, &item.view, PyBUF_WRITABLE if self.writable else PyBUF_SIMPLE)
+            item.data, item.length = <unsigned char *>item.view.buf, item.view.len
+        else:
+            item.data = <unsigned char *>PyBytes_AS_STRING(source)
+            item.length = PyBytes_GET_SIZE(source)
+        self.held += 1
+        item.offset = whole(offset)
+        check_range(offset, item.offset, item.length)
+        self.count += 1
         return 0
 
     cdef int64_t bytes_between(self, Py_ssize_t start, Py_ssize_t end):
@@ -53,8 +69,9 @@ cdef class Batch:
 
     def __dealloc__(self):
         cdef Py_ssize_t i
-        for i in range(self.count):
-            PyBuffer_Release(&self.items[i].view)
+        for i in range(self.held):
+            if self.items[i].viewed:
+                PyBuffer_Release(&self.items[i].view)
         PyMem_RawFree(self.items)
 
 
@@ -95,16 +112,21 @@ cdef class Vectored(Store):
                 continue
             item = &batch.items[at]
             self.write_bytes(
-                batch.names[at], item.offset, item.data, item.length, <object>item.view.obj
+                <object>item.name, item.offset, item.data, item.length, <object>item.source
             )
             at += 1
         if batch.error is not None:
             raise batch.error
 
     @cython.final
-    cdef inline File lookup_at_rest(self, name):
-        """None for whatever compares by code of its own: that could change what is planned."""
-        return self.lookup(name) if PyUnicode_CheckExact(name) else None
+    cdef inline block_table *table_at_rest(self, request *item, request *before) except? NULL:
+        """The request's file; that of the one ``before`` where it has the same name. NULL if there
+        is none, and for whatever compares by code of its own: that could change what is planned."""
+        cdef File file
+        if before != NULL and item.name == before.name:
+            return before.table
+        file = self.lookup(<object>item.name) if PyUnicode_CheckExact(<object>item.name) else None
+        return NULL if file is None else &file.table
 
     @cython.final
     cdef Py_ssize_t plan_writes(self, Batch batch, Py_ssize_t start) except -1:
@@ -112,16 +134,16 @@ cdef class Vectored(Store):
         long enough buffers."""
         cdef Py_ssize_t at = start
         cdef request *item
-        cdef File file
+        cdef request *before = NULL
         while at < batch.count and self.log is None and not self.gated:
             item = &batch.items[at]
-            file = self.lookup_at_rest(batch.names[at])
-            if file is None or not item.length:
+            item.table = self.table_at_rest(item, before)
+            if not item.table or not item.length:
                 break
-            item.target = self.in_place(&file.table, item.offset, item.length)
+            item.target = self.in_place(item.table, item.offset, item.length)
             if not item.target:
                 break
-            item.table = &file.table
+            before = item
             at += 1
         return at
 
@@ -161,7 +183,7 @@ cdef class Vectored(Store):
                 at = end
                 continue
             item = &batch.items[at]
-            below += self.read(batch.names[at], item.offset, item.length, item.data)
+            below += self.read(<object>item.name, item.offset, item.length, item.data)
             at += 1
         if batch.error is not None:
             raise batch.error
@@ -171,12 +193,14 @@ cdef class Vectored(Store):
     cdef Py_ssize_t plan_reads(self, Batch batch, Py_ssize_t start) except -1:
         """The end of the run that begins at ``start``: requests for known files."""
         cdef Py_ssize_t at = start
-        cdef File file
+        cdef request *item
+        cdef request *before = NULL
         while at < batch.count and not self.gated:
-            file = self.lookup_at_rest(batch.names[at])
-            if file is None or file.table.busy:
+            item = &batch.items[at]
+            item.table = self.table_at_rest(item, before)
+            if not item.table or item.table.busy:
                 break
-            batch.items[at].table = &file.table
+            before = item
             at += 1
         return at
 
