@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench_cli.errors import CatalogueError
+from bench_cli.errors import CatalogueError, EngineError, SnapshotUnusable
 from bench_cli.interfaces import Item, LogOptions, RecordKind
 from tests.contract.pool_backends import FILE_LOGS, TWINS, Case
 
@@ -98,3 +98,35 @@ def test_a_log_that_keeps_nothing_changes_no_draw(
     assert [pool.draw() for _ in range(90)] == [bare.draw() for _ in range(90)]
     assert pool.draw_many(90) == bare.draw_many(90)
     assert log.stats().appends == 91
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+@pools
+@file_logs
+@pytest.mark.parametrize("reason", [CatalogueError, SnapshotUnusable])
+def test_a_recovery_that_is_refused_changes_nothing_and_lets_go_of_the_log(
+    pool_case: Case, log_case: Case, reason: type[EngineError], tmp_path: Path
+) -> None:
+    backend, logs, options = pool_case.load(), log_case.load(), LogOptions(segment_size=1 << 16)
+    other = [Item("another", 1, 3)] if reason is CatalogueError else ITEMS
+    log = logs.open(tmp_path, options)
+    pool = backend.open(ITEMS, seed=5, log=log)
+    pool.draw_many(20)
+    log.sync()
+    [segment] = tmp_path.glob("*.wal")
+    earlier = segment.read_bytes()
+    pool.draw_many(20)
+    if reason is SnapshotUnusable:
+        pool.snapshot(tmp_path)
+    log.close()
+    for path in tmp_path.glob("*.wal"):
+        path.unlink()
+    segment.write_bytes(earlier[: len(earlier) // 2])  # opening would make it whole again
+    before = contents(tmp_path)
+    with pytest.raises(reason):
+        backend.recover(other, seed=6, backend=logs, directory=tmp_path, options=options)
+    assert contents(tmp_path) == before
+    logs.open(tmp_path, options).close()

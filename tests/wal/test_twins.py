@@ -7,6 +7,7 @@ import itertools
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,12 @@ PAYLOAD = st.one_of(
     st.integers(400, 3000).map(lambda size: bytes(size % 251 for size in range(size))),
     st.just(bytes(5000)),  # beyond a segment of 4 KiB
 )
-NAME = st.one_of(st.text(max_size=20), st.just("n" * 65_536), st.just("\udcc3"))
+NAME = st.one_of(
+    st.text(max_size=20),
+    st.integers(255, 257).map(lambda length: "n" * length),
+    st.just("n" * 65_536),
+    st.just("\udcc3"),
+)
 KIND = st.sampled_from([1, 6, 7, 99, 254, 0, 255])
 CALL = st.one_of(
     st.tuples(st.just("append"), PAYLOAD, KIND),
@@ -44,12 +50,19 @@ CALL = st.one_of(
 
 
 class Twin:
-    """One twin under test, with salts that count."""
+    """One twin under test, with salts that count, and a clock that does so when it is read."""
+
+    def now_ns(self) -> int:
+        self.now += 1
+        return self.now
+
+    def wall_ns(self) -> int:
+        return 0
 
     def __init__(self, place: str, directory: Path, options: LogOptions) -> None:
-        salts = itertools.count(1)
+        salts, self.now = itertools.count(1), 0
         self.backend: Any = load(place, salts=lambda: next(salts))
-        self.directory, self.options = directory, options
+        self.directory, self.options = directory, replace(options, clock=self)
         self.log = self.backend.open(directory, options)
 
     def call(self, name: str, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -96,11 +109,11 @@ def matches(records: list[tuple[int, int, bytes]], model: list[bytes]) -> bool:
 @pytest.mark.parametrize("format", ["binary", "text"])
 @pytest.mark.parametrize("storage", ["Basic", "Mmap"])
 @settings(max_examples=120, deadline=None, database=None, derandomize=True)
-@given(calls=st.lists(CALL, max_size=25), cut=st.integers(0, 4096))
+@given(calls=st.lists(CALL, max_size=25), cut=st.integers(0, 4096), after=st.integers(0, 9))
 def test_twins_agree_call_for_call_and_byte_for_byte(
-    storage: str, format: str, calls: list[tuple[Any, ...]], cut: int
+    storage: str, format: str, calls: list[tuple[Any, ...]], cut: int, after: int
 ) -> None:
-    options = LogOptions(format, 4096)
+    options = LogOptions(format, 4096, rotate_after_ns=after)
     with tempfile.TemporaryDirectory(dir=MEMORY) as directory:
         places = (f"bench_cli.wal.{module}:{storage}Backend" for module in ("log", "native"))
         twins = [
@@ -110,6 +123,7 @@ def test_twins_agree_call_for_call_and_byte_for_byte(
         for name, *arguments in calls:
             outcomes = [twin.call(name, tuple(arguments)) for twin in twins]
             assert outcomes[0] == outcomes[1], name
+            assert twins[0].now == twins[1].now
             last = twins[0].log.stats().last_sequence
             follow(model, name, tuple(arguments), outcomes[0], last)
         assert twins[0].log.stats() == twins[1].log.stats()
