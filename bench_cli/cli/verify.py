@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "backends",
     multiple=True,
     metavar="NAME",
-    help="Prove this log only; repeatable. By default all built-in logs.",
+    help="Prove this log, pool or cache only; repeatable. By default all that are built in.",
 )
 @click.option("--core", type=click.Choice(["native", "python"]), help="By default both twins.")
 @click.option(
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     "--images",
     type=click.IntRange(1),
     metavar="N",
-    help="Distinct crash images of each log [20,000].",
+    help="Distinct crash images of each log [20,000] and of each engine on one [2,000].",
 )
 @click.option(
     "--kills", type=click.IntRange(0), metavar="N", help="SIGKILLs of each log's writer [200]."
@@ -84,7 +84,7 @@ def command(
     json_to: str | None,
     quiet: bool,
 ) -> int:
-    """Prove what a log survives.
+    """Prove what a log survives, and a pool or a cache on it.
 
     Records everything a log asks of its disk, builds the disks a crash may leave at each moment,
     and recovers each of them; fails every call; flips every bit; kills real writers. Ends with
@@ -112,37 +112,54 @@ def _effort(images: int | None, kills: int | None, seed: int, thorough: bool) ->
 
     effort = replace(THOROUGH if thorough else Effort(), seed=seed)
     if images is not None:
-        effort = replace(effort, images=images)
+        effort = replace(effort, images=images, engine_images=images)
     return effort if kills is None else replace(effort, kills=kills)
 
 
 def _subjects(
     backends: Sequence[str], core: str | None, formats: Sequence[str], allow_code: bool
 ) -> list[Subject]:
-    """Each log under each of its twins and formats. What was named and cannot be resolved is an
+    """Each under each of its twins and formats. What was named and cannot be resolved is an
     error; a twin that was not asked for and is not built is left out."""
     from bench_cli import registry
+
+    known = registry.backends()
+    engines = ("wal", "rewards", "cache")
+    names = [name for engine in engines for name in sorted(known) if known[name].engine == engine]
+    chosen: list[Subject] = []
+    for name in backends or names:
+        twins = registry.cores_of(name)
+        for twin in [core] if core else twins:
+            if core or twin != "native" or not registry.native_missing():
+                chosen += _of_twin(name, twin, formats, allow_code, foreign="native" not in twins)
+    return chosen
+
+
+def _of_twin(
+    name: str, twin: str | None, formats: Sequence[str], allow_code: bool, *, foreign: bool
+) -> list[Subject]:
+    """A log by itself, an engine on each built-in log that work can be recorded of."""
+    from bench_cli import registry
     from bench_cli.errors import UsageError
+    from bench_cli.faults.engines import engine_of
     from bench_cli.faults.prove import Subject
     from bench_cli.interfaces import Capability
 
-    known = registry.backends()
-    names = list(backends) or [name for name in sorted(known) if known[name].engine == "wal"]
-    chosen: list[Subject] = []
-    for name in names:
-        if not registry.is_code(name) and registry.entry_of(name).engine != "wal":
-            raise UsageError(f"{name} is not a log", remedy="`bench backends` lists the wal.* ones")
-        twins = registry.cores_of(name)
-        for twin in [core] if core else twins:
-            missing = registry.native_missing() if twin == "native" else None
-            if missing and not core:
-                continue
-            foreign = "native" not in twins
-            backend = registry.resolve(name, twin, allow_code=allow_code)
-            kinds = ("binary", "text") if Capability.TEXT in backend.capabilities else ("binary",)
-            wanted = [kind for kind in kinds if not formats or kind in formats]
-            chosen += [Subject(name, None if foreign else twin, k, allow_code) for k in wanted]
+    if not registry.is_code(name) and registry.entry_of(name).engine == "synthetic":
+        raise UsageError(f"{name} keeps nothing", remedy="`bench backends` lists what does")
+    core = None if foreign else twin
+    backend = registry.resolve(name, twin, allow_code=allow_code)
+    logs = [None] if engine_of(backend) == "wal" else _RECORDED
+    chosen = []
+    for log in logs:
+        under = registry.resolve(log, twin) if log else backend
+        kinds = ("binary", "text") if Capability.TEXT in under.capabilities else ("binary",)
+        wanted = [kind for kind in kinds if not formats or kind in formats]
+        chosen += [Subject(name, core, kind, allow_code, log) for kind in wanted]
     return chosen
+
+
+_RECORDED = ("wal.basic", "wal.mmap")
 
 
 def _prove(subjects: Sequence[Subject], effort: Effort, quiet: bool) -> list[Proof]:
@@ -182,16 +199,15 @@ def _report(proofs: Sequence[Proof], json_to: str | None) -> int:
 
 
 def _self_test(quiet: bool) -> int:
-    from bench_cli.faults.bugs import BUGS, SOUND
-    from bench_cli.faults.selftest import caught
+    from bench_cli.faults.selftest import ALL, ALL_SOUND, caught
     from bench_cli.report import console, verification
 
     lines: list[Caught] = []
-    with counting(len(BUGS) + len(SOUND), quiet=quiet) as advance:
-        for bug in (*SOUND, *BUGS):
+    with counting(len(ALL) + len(ALL_SOUND), quiet=quiet) as advance:
+        for bug in (*ALL_SOUND, *ALL):
             failure = caught(bug)
             told = f"layer {failure.layer}: {failure.reason}" if failure else None
-            lines.append(verification.Caught(bug.name, bug.what, bug in SOUND, told))
+            lines.append(verification.Caught(bug.name, bug.what, bug in ALL_SOUND, told))
             advance(1)
     console.emit(verification.render_self_test(lines, console.columns()))
     return ExitCode.OK if all(line.right for line in lines) else ExitCode.RUN_FAILED

@@ -68,19 +68,26 @@ def variant(**parts: Any) -> Making:
     return make
 
 
+@contextmanager
+def replaced_in(*changes: tuple[Any, str, Any]) -> Iterator[None]:
+    """While (module or class, name, value) stand in for what is there."""
+    before = [getattr(place, name) for place, name, _ in changes]
+    try:
+        for place, name, value in changes:
+            setattr(place, name, value)
+        yield
+    finally:
+        for (place, name, _), value in zip(changes, before, strict=True):
+            setattr(place, name, value)
+
+
 def replaced(*changes: tuple[Any, str, Any]) -> Making:
-    """The Python twin while (module, name, value) stand in its modules."""
+    """The Python twin while they do."""
 
     @contextmanager
     def make() -> Iterator[LogBackend]:
-        before = [getattr(module, name) for module, name, _ in changes]
-        try:
-            for module, name, value in changes:
-                setattr(module, name, value)
+        with replaced_in(*changes):
             yield Variant()
-        finally:
-            for (module, name, _), value in zip(changes, before, strict=True):
-                setattr(module, name, value)
 
     return make
 

@@ -77,9 +77,13 @@ def _write_durably(path: Path, text: str) -> None:
         os.close(folder)
 
 
+def _name(proof: Proof) -> str:
+    return f"{proof.backend} on {proof.log}" if proof.log else proof.backend
+
+
 def shown(proof: Proof) -> Verified:
     return Verified(
-        backend=proof.backend,
+        backend=_name(proof),
         core=proof.core,
         format=proof.format,
         level=proof.declared,
@@ -99,19 +103,20 @@ def shown(proof: Proof) -> Verified:
 
 
 def keep(proof: Proof, scratch: Path) -> list[Kept]:
-    """Each failure, its image in a file of its own where there is one."""
+    """Each failure, its image in a file of its own where there is one. That of an engine is kept
+    for the log under it, whose records a replay can show."""
     kept = []
     for number, failure in enumerate(proof.failures, 1):
         file = None
         if failure.image is not None:
-            stem = f"failed-{proof.backend}-{proof.core}-{proof.format}-{proof.seed}-{number}"
+            stem = f"failed-{proof.key}-{proof.seed}-{number}"
             file = scratch / f"{stem.replace(':', '-').replace('/', '-')}.json"
             image = {name: base64.b64encode(data).decode() for name, data in failure.image.items()}
-            made = {"version": VERSION, "backend": proof.backend, "core": proof.core,
+            made = {"version": VERSION, "backend": proof.log or proof.backend, "core": proof.core,
                     "format": proof.format, "reason": failure.reason, "where": failure.where,
                     "image": image}  # fmt: skip
             file.write_text(json.dumps(made), encoding="utf-8")
-        subject = f"{proof.backend} {proof.core} {proof.format}"
+        subject = f"{_name(proof)} {proof.core} {proof.format}"
         kept.append(
             Kept(
                 subject, failure.layer, failure.reason, failure.where, file, is_code(proof.backend)

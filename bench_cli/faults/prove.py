@@ -16,11 +16,11 @@ from typing import cast
 from bench_cli import registry
 from bench_cli.errors import VerificationFailed
 from bench_cli.evidence import key_of
-from bench_cli.faults import damage, failing, files
+from bench_cli.faults import damage, engines, failing, files
 from bench_cli.faults.crashes import Crashes, Failure, Tally, record
 from bench_cli.faults.history import POLICIES, steps
 from bench_cli.faults.kills import Killing
-from bench_cli.interfaces import Capability, Durability, LogBackend, LogOptions
+from bench_cli.interfaces import Backend, Capability, Durability, LogBackend, LogOptions
 
 RECORDS = 50
 SEGMENTS = (4096, 8192)
@@ -36,10 +36,12 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much of each layer: distinct images, kills, records of the damaged log, flipped pairs.
+    """How much of each layer: distinct images, those of an engine on a log, kills, records of the
+    damaged log, flipped pairs.
     ``policies`` and ``seed`` choose what is recorded."""
 
     images: int = 20_000
+    engine_images: int = 2_000
     kills: int = 200
     records: int = 24
     pairs: int = 2000
@@ -47,21 +49,28 @@ class Effort:
     policies: tuple[str, ...] = tuple(POLICIES)
 
 
-THOROUGH = Effort(images=1_000_000, kills=10_000, records=500, pairs=200_000)
+THOROUGH = Effort(images=1_000_000, engine_images=100_000, kills=10_000, records=500, pairs=200_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is proven. ``core`` None: a foreign backend, which has no twins."""
+    """What is proven. ``core`` None: a foreign backend, which has no twins. ``log``: what an
+    engine stands on; None: the backend is a log itself."""
 
     backend: str
     core: str | None
     format: str
     allow_code: bool = False
+    log: str | None = None
 
     def resolve(self) -> LogBackend:
-        found = registry.resolve(self.backend, self.core, allow_code=self.allow_code)
+        """The log."""
+        name = self.log or self.backend
+        found = registry.resolve(name, self.core, allow_code=self.allow_code)
         return cast(LogBackend, found)
+
+    def engine(self) -> Backend:
+        return registry.resolve(self.backend, self.core, allow_code=self.allow_code)
 
 
 @dataclass(slots=True)
@@ -113,6 +122,8 @@ def rarely_collected() -> Iterator[None]:
 
 def work_of(subject: Subject, effort: Effort) -> int:
     """Units that ``prove`` will report, about: one per image."""
+    if subject.log is not None:
+        return effort.engine_images
     backend = subject.resolve()
     if not _keeps(backend):
         return 0
@@ -130,6 +141,8 @@ def _injectable(backend: LogBackend) -> bool:
 
 def prove(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> Proof:
     """Raises what resolving the backend raises; all else is a failure in the proof."""
+    if subject.log is not None:
+        return _prove_engine(subject, effort, advance)
     backend = subject.resolve()
     level: Durability = backend.durability({})
     proof = Proof(
@@ -153,6 +166,27 @@ def prove(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> 
     proof.failures = tally.failures
     _kill(subject, effort, proof, scratch)
     advance(effort.kills * 20)
+    return proof
+
+
+def _prove_engine(subject: Subject, effort: Effort, advance: Advance) -> Proof:
+    """On a log that is proven by itself: nothing is killed here and no call fails."""
+    backend, log = subject.engine(), subject.resolve()
+    engine = engines.engine_of(backend)
+    proof = Proof(
+        subject.backend,
+        subject.core or backend.core,
+        subject.format,
+        backend.durability({"wal": subject.log}).label(),
+        effort.seed,
+        subject.log,
+        engines.SETTINGS[engine],
+    )
+    tally, make = Tally(), engines.recording(engine, backend, log, subject.format)
+    with rarely_collected():
+        engines.crash(engine, make, effort.engine_images, effort.seed, tally, advance)
+        proof.flips = engines.spoil(make, effort.seed, tally)
+    proof.images, proof.lives, proof.failures = tally.images, tally.lives, tally.failures
     return proof
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from bench_cli.faults import damage, failing
-from bench_cli.faults.bugs import Bug
+from bench_cli.faults import damage, engines, failing
+from bench_cli.faults.bugs import BUGS, SOUND, Bug
 from bench_cli.faults.crashes import Crashes, Failure, Tally, record
+from bench_cli.faults.engine_bugs import ENGINE_BUGS, SOUND_ENGINES, EngineBug
 from bench_cli.faults.history import POLICIES, Step, steps
 from bench_cli.interfaces import Capability, LogBackend, LogOptions
+from bench_cli.wal.log import BasicBackend
 
 OPTIONS = LogOptions("binary", 4096)
 SHAPES = ((0, 4096), (24, 4096), (700, 16 << 10))
@@ -14,11 +16,20 @@ SHAPES = ((0, 4096), (24, 4096), (700, 16 << 10))
 leaves behind lines up with what is written over it. Large ones: more than a page between syncs."""
 SEEDS = 3
 IMAGES = 120  # of each recording
+ENGINE_IMAGES = {"rewards": 2600, "cache": 900}  # in all; the pool has more ways to be asked
+SPOILT_STEP = 11  # one bit in so many of the snapshots
+
+
+ALL: tuple[Bug, ...] = (*BUGS, *ENGINE_BUGS)
+ALL_SOUND: tuple[Bug, ...] = (*SOUND, *SOUND_ENGINES)
 
 
 def caught(bug: Bug) -> Failure | None:
     """The first failure the proof finds; None when it finds nothing."""
     tally = Tally(stop_at=1)
+    if isinstance(bug, EngineBug):
+        _engine(bug, tally)
+        return tally.failures[0] if tally.failures else None
     with bug.make() as backend:
         _crashes(backend, tally)
         if not tally.enough and Capability.BATCH in backend.capabilities:
@@ -26,6 +37,14 @@ def caught(bug: Bug) -> Failure | None:
         if not tally.enough and Capability.BATCH in backend.capabilities:
             damage.check(backend, OPTIONS, tally, seed=1, records=16, pairs=200, step=7)
     return tally.failures[0] if tally.failures else None
+
+
+def _engine(bug: EngineBug, tally: Tally) -> None:
+    with bug.make() as backend:
+        make = engines.recording(bug.engine, backend, BasicBackend(), "binary")
+        engines.spoil(make, 1, tally, SPOILT_STEP)
+        if not tally.enough:
+            engines.crash(bug.engine, make, ENGINE_IMAGES[bug.engine], 1, tally, lambda count: None)
 
 
 def _crashes(backend: LogBackend, tally: Tally) -> None:

@@ -58,10 +58,21 @@ def test_the_result_can_be_had_as_json(bench: Bench, project: Path) -> None:
     assert proof["failures"] == []
 
 
-def test_a_name_that_is_no_log_is_refused(bench: Bench, project: Path) -> None:
-    ended = bench("verify", "--backend", "rewards.pool", *SMALL)
+def test_what_keeps_nothing_is_refused(bench: Bench, project: Path) -> None:
+    ended = bench("verify", "--backend", "synthetic.clock", *SMALL)
     assert ended.code == 2
-    assert "is not a log" in ended.err
+    assert "keeps nothing" in ended.err
+
+
+def test_a_pool_is_proven_on_each_log(
+    bench: Bench, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench_cli.faults.prove.engines.spoil", lambda *arguments: 7)
+    ended = bench("verify", "--backend", "rewards.pool", *SMALL, width=150)
+    assert (ended.code, ended.err) == (0, "")
+    stored = json.loads((project / "results" / "verified.json").read_text())["proofs"]
+    assert set(stored) == {f"rewards.pool+wal.{log}/python/binary" for log in ("basic", "mmap")}
+    assert all(proof["images"] >= 50 for proof in stored.values())
 
 
 def test_a_file_that_is_no_kept_image_is_refused(bench: Bench, project: Path) -> None:

@@ -1,0 +1,107 @@
+"""The proof of an engine that stands on a log: a pool or a cache, on each log it can be put on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from bench_cli.faults import caches, pools, spoiling
+from bench_cli.faults.crashes import Tally
+from bench_cli.faults.explore import Broken, Life, explore
+from bench_cli.interfaces import LogBackend
+
+ACTIONS = {"rewards": (60, 240), "cache": (30, 60)}
+"""Of a recording: short ones have the most moments by image, long ones fill several segments."""
+SEGMENTS = {"rewards": 4096, "cache": 16 << 10}
+PER_RECORDING = 200
+POLICIES = ("never", "record", "every")
+SETTINGS = {
+    "rewards": (*POLICIES, *(f"ack-{ack}" for ack in pools.ACKS if ack)),
+    "cache": POLICIES,
+}
+SPOILT_ACTIONS = 40  # of the recording whose files are damaged
+SOUGHT = 20  # recordings of which one with snapshots is chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One recording. ``small``: of snapshots of few bytes, closed at the end."""
+
+    seed: int
+    policy: str
+    actions: int
+    small: bool = False
+
+
+Recording = Callable[[Plan], Life]
+
+
+def engine_of(backend: Any) -> str:
+    """By what its Protocol asks for; foreign backends say no more."""
+    if hasattr(backend, "queue"):
+        return "rewards"
+    return "cache" if hasattr(backend, "store") else "wal"
+
+
+def recording(engine: str, backend: Any, log: LogBackend, form: str) -> Recording:
+    def work(plan: Plan) -> Life:
+        draw = random.Random(f"{plan.seed} cache")
+        every = caches.SYNC_EVERY[plan.policy]
+        making = caches.Making(backend, log, form, SEGMENTS["cache"], every)
+        lengths = caches.SMALL if plan.small else caches.LENGTHS
+        closed = plan.small or draw.random() < 0.5
+        return caches.record(making, plan.seed, plan.actions, lengths, closed=closed)
+
+    def draws(plan: Plan) -> Life:
+        draw = random.Random(f"{plan.seed} pool")
+        making = pools.Making(
+            backend,
+            log,
+            form,
+            SEGMENTS["rewards"],
+            draw.choice((pools.ENDLESS, pools.FINITE)),
+            pools.FLUSH_EVERY[plan.policy],
+            draw.choice(("fenwick", "prefix_sum")),
+        )
+        ack = pools.ACKS[plan.seed % len(pools.ACKS)]
+        closed = plan.small or draw.random() < 0.5
+        return pools.record(making, plan.seed, plan.actions, ack, closed=closed)
+
+    return work if engine == "cache" else draws
+
+
+def crash(
+    engine: str,
+    make: Recording,
+    images: int,
+    seed: int,
+    tally: Tally,
+    advance: Callable[[int], None],
+) -> None:
+    """Recordings until there are enough distinct images."""
+    for number in count():
+        policy = POLICIES[number % len(POLICIES)]
+        plan = Plan(seed + number, policy, ACTIONS[engine][number // len(POLICIES) % 2])
+        before, where = tally.images, f"policy={policy} seed={plan.seed}"
+        try:
+            life = make(plan)
+        except Broken as broken:
+            tally.fail("A", str(broken), where)
+        else:
+            explore(life, tally, where, plan.seed, PER_RECORDING)
+        advance(tally.images - before)
+        if tally.images >= images or tally.enough:
+            return
+
+
+def spoil(make: Recording, seed: int, tally: Tally, step: int = 1) -> int:
+    """How many damages were tried: of the first recording that left a chain of snapshots (of the
+    last one looked at where none did: the engine may keep none). ``step``: one bit in so many."""
+    for number in range(SOUGHT):
+        life = make(Plan(seed + number, "never", SPOILT_ACTIONS, small=True))
+        if sum(spoiling.SNAPSHOT in name for name in life.disk.contents()) > 1:
+            break
+    return spoiling.check(life, tally, f"damage seed={seed + number}", step)

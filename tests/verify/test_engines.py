@@ -1,0 +1,95 @@
+"""Pools and caches on a log: their crashes are survived, their snapshots' damage is told, and
+mistakes in them are caught."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bench_cli.faults import engines, pools
+from bench_cli.faults.crashes import Tally
+from bench_cli.faults.engine_bugs import ENGINE_BUGS, SOUND_ENGINES, EngineBug
+from bench_cli.faults.engines import Plan
+from bench_cli.faults.selftest import caught
+from bench_cli.rewards.pool import Backend
+from bench_cli.wal.log import BasicBackend
+from tests.contract.log_backends import load
+from tests.foreign.tickets import TicketBackend
+
+TWINS = {
+    "rewards": ("bench_cli.rewards.pool:Backend", "bench_cli.rewards.native:Backend"),
+    "cache": ("bench_cli.cache.python:Backend", "bench_cli.cache.native:Backend"),
+}
+PLACES = [(engine, place) for engine, places in TWINS.items() for place in places]
+LOGS = ("bench_cli.wal.log:MmapBackend", "bench_cli.wal.native:BasicBackend")
+
+
+def recording(engine: str, place: str, log: str, form: str = "binary") -> engines.Recording:
+    return engines.recording(engine, load(place), load(log), form)
+
+
+@pytest.mark.parametrize("log", LOGS)
+@pytest.mark.parametrize(("engine", "place"), PLACES)
+def test_every_crash_of_an_engine_on_a_log_is_recovered(engine: str, place: str, log: str) -> None:
+    tally = Tally()
+    make = recording(engine, place, log)
+    engines.crash(engine, make, 250, 5, tally, lambda count: None)
+    assert tally.failures == []
+    assert tally.images >= 250
+
+
+@pytest.mark.parametrize(("engine", "place"), PLACES)
+def test_no_damage_to_a_snapshot_passes_in_silence(engine: str, place: str) -> None:
+    tally = Tally()
+    tried = engines.spoil(recording(engine, place, LOGS[0]), 5, tally, step=13)
+    assert tally.failures == []
+    assert tried > 100
+
+
+@pytest.mark.parametrize("bug", ENGINE_BUGS, ids=lambda bug: f"{bug.engine}: {bug.name}")
+def test_a_mistake_of_an_engine_is_caught(bug: EngineBug) -> None:
+    assert caught(bug) is not None
+
+
+@pytest.mark.parametrize("bug", SOUND_ENGINES[:1], ids=lambda bug: bug.engine)
+def test_nothing_is_found_in_a_sound_engine(bug: EngineBug) -> None:
+    assert caught(bug) is None
+
+
+@pytest.mark.parametrize("ack", pools.ACKS)
+def test_what_is_promised_follows_from_the_acknowledgement(ack: str | None) -> None:
+    """Nothing is, where it is only logged; and a queue that syncs has promised what it answered."""
+    making = pools.Making(Backend(), BasicBackend(), "binary", 4096)
+    life = pools.Draws(making)
+    pool, log = making.open(life.disk, 1)
+    asking = pools._Asking(life, pool, ack)
+    if ack is None:
+        life.attempt(1)
+        life.done(*named(pool.draw_record()))
+    else:
+        asking.group(3)
+    promised, written = life.bounds.now.promised, life.bounds.now.written
+    assert (promised == len(life.drawn)) == (ack == "durable")
+    assert written == len(life.drawn)
+    assert log.stats().durable_sequence == (log.stats().last_sequence if ack == "durable" else 0)
+
+
+def named(drawn: tuple[int, str]) -> tuple[int, list[str]]:
+    return drawn[0], [drawn[1]]
+
+
+def test_an_engine_is_known_by_its_protocol() -> None:
+    found: dict[Any, str] = {}
+    for place in ("bench_cli.rewards.native:Backend", "bench_cli.cache.native:Backend", LOGS[1]):
+        found[place] = engines.engine_of(load(place))
+    assert list(found.values()) == ["rewards", "cache", "wal"]
+    assert engines.engine_of(TicketBackend()) == "rewards"
+
+
+def test_the_same_plan_is_the_same_recording() -> None:
+    make = recording("rewards", "bench_cli.rewards.pool:Backend", LOGS[0])
+    plan = Plan(3, "every", 30)
+    first, again = make(plan), make(plan)
+    assert first.bounds.marks == again.bounds.marks
+    assert [op.kind for op in first.disk.ops] == [op.kind for op in again.disk.ops]
