@@ -180,6 +180,22 @@ _DECLARED = (
         "bytes the file system gave to the log",
     ),
     Metric(
+        "max_unsynced_ns",
+        Unit.NANOSECONDS,
+        _N,
+        _Y,
+        "unsynced",
+        "the longest time a written record was not durable, in the counting pass",
+    ),
+    Metric(
+        "records_per_sync",
+        Unit.COUNT,
+        _N,
+        _Y,
+        "records/sync",
+        "records that one sync made durable, on average, in the counting pass",
+    ),
+    Metric(
         "written_bytes_per_op",
         Unit.BYTES,
         _L,

@@ -72,6 +72,7 @@ _POLICIES = "bench_cli.wal.flush:FlushedLog"
 _WORKLOAD_MODULES = {
     "limits": "bench_cli.workloads.limits",
     "wal": "bench_cli.workloads.wal",
+    "wal.commit": "bench_cli.workloads.wal_commit",
     "wal.snapshot": "bench_cli.workloads.rewards_snapshot",
     "rewards": "bench_cli.workloads.rewards",
     "cache": "bench_cli.workloads.cache_files",

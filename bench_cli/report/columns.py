@@ -44,6 +44,8 @@ GENERAL = (
     MetricColumn("alloc_bytes_per_op", 5, absent=_not_counted),
     MetricColumn("wal_bytes_per_op", 4, absent=_no_log),
     MetricColumn("write_calls_per_op", 5),
+    MetricColumn("max_unsynced_ns", 1),
+    MetricColumn("records_per_sync", 4),
     MetricColumn("wal_file_size", 6, absent=_no_log),
     MetricColumn("written_bytes_per_op", 8),
     MetricColumn("gc_count", 7),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from bench_cli import registry
 from bench_cli.cells import Cell
 from bench_cli.evidence import Evidence, key_of, settings_of
+from bench_cli.flushing import flushed
 from bench_cli.interfaces import Capability, Durability
 
 
@@ -31,6 +32,8 @@ def _declared(cell: Cell, name: str, allow_code: bool) -> Durability:
     """A row that stands on a log is at most as good as that log."""
     backend = registry.resolve(name, cell.core, allow_code=allow_code)
     own = backend.durability(cell.params)
+    if Capability.COMMIT not in backend.capabilities:  # the policy is ours, in front of it
+        own = flushed(own, cell.params.get("flush"))
     if registry.workload_of(cell.workload).synced and Capability.SYNC in backend.capabilities:
         own = replace(own, level="D3", window=None)
     under = cell.params.get("wal")

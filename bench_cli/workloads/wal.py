@@ -12,20 +12,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from bench_cli.errors import VerificationFailed
+from bench_cli.errors import Unsupported, VerificationFailed
+from bench_cli.flushing import parse_flush
 from bench_cli.interfaces import (
     Body,
     BodyInfo,
     Capability,
+    CommittedLog,
+    FlushPolicy,
     LiveFiles,
     LogBackend,
     LogOptions,
     Needs,
+    Parameter,
     Recovery,
     Setting,
     WriteAheadLog,
 )
 from bench_cli.payloads import live_files
+from bench_cli.registry import open_committed
 from bench_cli.workloads.base import (
     KIB,
     MIB,
@@ -41,6 +46,8 @@ from bench_cli.workloads.base import (
 
 BATCH_VOLUME = {"native": 16 * MIB, "python": 4 * MIB}
 MOST_LAPS = {"native": 100_000, "python": 5_000}
+MOST_SYNCS = 500
+NEVER = "never"
 """A batch appends at most this volume and this many records: enough to time, little enough to
 verify by recovering it."""
 
@@ -50,6 +57,7 @@ def log_options(params: Mapping[str, Any], segment: int | None = None) -> LogOpt
         format=str(params.get("format", "binary")),
         segment_size=segment or int(params.get("segment", 64 * MIB)),
         workers=int(params.get("workers", 1)),
+        flush=None if params.get("flush", NEVER) == NEVER else parse_flush(str(params["flush"])),
     )
 
 
@@ -80,11 +88,17 @@ class LogBody(PlainBody):
         self.backend = cast(LogBackend, setting.engines.resolve(setting.backend))
         self.options = log_options(setting.params)
         self.place = setting.scratch / "log"
-        self.log: WriteAheadLog = self.backend.open(self.place, self.options)
+        self.log: WriteAheadLog = self.open_log()
         self.payload = b""
         """What each record holds, for verification; empty where records are not payloads."""
         self.appended = 0
         self._start = 0
+
+    def open_log(self) -> WriteAheadLog:
+        """Without a policy of its own, a log is one that nobody syncs."""
+        if self.options.flush is None:
+            return self.backend.open(self.place, self.options)
+        return open_committed(self.backend, self.place, self.options)
 
     def empty(self) -> None:
         """Before a batch: the log holds nothing."""
@@ -115,7 +129,16 @@ class LogBody(PlainBody):
             / (self.info.ops * (self.info.batches or 1)),
             "wal_file_size": float(stats.file_size),
             "wal_allocated_bytes": float(stats.allocated),
+            **self._flushed(),
         }
+
+    def _flushed(self) -> dict[str, float]:
+        """What a flush policy did."""
+        if self.options.flush is None:
+            return {}
+        stats = cast(CommittedLog, self.log).flush_stats()
+        told = {"max_unsynced_ns": float(stats.max_unsynced_ns)}
+        return told | ({"records_per_sync": stats.records / stats.groups} if stats.groups else {})
 
     def close(self) -> None:
         self.log.close()
@@ -130,12 +153,23 @@ class AppendBody(LogBody):
         self.batch = int(setting.params["batch"])
         # a log that keeps nothing has no volume: its row is about the call alone
         kept = record if Capability.RECOVERY in self.backend.capabilities else 0
-        ops = batch_ops(kept, setting.core)
+        ops = min(batch_ops(kept, setting.core), self._most_ops(record))
         self.payload = random_bytes(record, setting.seed)
         self.payloads = [self.payload] * self.batch
         self.laps = laps(max(1, ops // self.batch))
         self.info = BodyInfo(len(self.laps) * self.batch, payload=kept, loop=self.laps)
         self.steps = len(self.laps)
+
+    def _most_ops(self, record: int) -> int:
+        """Where appends sync, a batch has this many syncs at most."""
+        match self.options.flush:
+            case FlushPolicy("record"):
+                return MOST_SYNCS * self.batch
+            case FlushPolicy("records", number):
+                return MOST_SYNCS * max(self.batch, number)
+            case FlushPolicy("bytes", number):
+                return MOST_SYNCS * max(self.batch, number // max(1, record))
+        return 10**9
 
     def prepare(self) -> None:
         self.empty()
@@ -175,12 +209,12 @@ class ColdAppendBody(AppendBody):
         self.appended = self._start = 0
 
     def run(self) -> None:
-        self.log = self.backend.open(self.place, self.options)
+        self.log = self.open_log()
         super().run()
 
     def stepper(self) -> Callable[[], object]:
         """Opening the log is no step: each one appends."""
-        self.log = self.backend.open(self.place, self.options)
+        self.log = self.open_log()
         return super().stepper()
 
 
@@ -317,6 +351,8 @@ class RecoverBody(PlainBody):
 
 
 def _append(setting: Setting) -> Body:
+    if parse_flush(str(setting.params["flush"])).kind == "group":
+        raise Unsupported("in a group an append is not yet durable: wal.commit waits until it is")
     return (ColdAppendBody if setting.params["state"] == "cold" else AppendBody)(setting)
 
 
@@ -373,7 +409,8 @@ WORKLOADS = (
     Declared("wal.append", "wal", "WAL append", "append one record", _append,
              (_RECORD, _FORMAT, _SEGMENT,
               choice("state", "steady", "pages exist, or are touched first", "steady", "cold"),
-              count("batch", 1, "records of one append_many; 1: append", most=65_535)),
+              count("batch", 1, "records of one append_many; 1: append", most=65_535),
+              Parameter("flush", "flush", NEVER, "when records become durable by themselves")),
              needs_of=_log_needs, ceiling_of=_append_ceiling),
     Declared("wal.append_remove", "wal", "WAL operations", "append a remove record", RemoveBody,
              (_FORMAT, _SEGMENT), frozenset({Capability.FILE_RECORDS}), _log_needs,
