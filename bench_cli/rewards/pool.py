@@ -240,6 +240,8 @@ class Pool:
 
     def restore(self, frozen: Frozen) -> None:
         """Begin a replay with this state."""
+        if len(frozen.left) != len(self._stock):
+            raise ValueError(f"the stock of {len(self._stock)} items is needed")
         for index, left in enumerate(frozen.left):
             start = self._stock[index]
             if start is not None:

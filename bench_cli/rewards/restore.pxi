@@ -34,6 +34,8 @@ cdef int forget(Pool pool, covered) except -1:
 
 cdef int restore(Pool pool, frozen) except -1:
     cdef array left = frozen.left
+    if left.typecode != "Q" or len(left) != pool.ledger.items:
+        raise ValueError(f"the stock of {pool.ledger.items} items is needed")
     memcpy(pool.ledger.left, left.data.as_ulonglongs, pool.ledger.items * sizeof(uint64_t))
     ledger_build(&pool.ledger)
     pool._next_id = frozen.next_id
