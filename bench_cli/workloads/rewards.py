@@ -10,6 +10,7 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import repeat
 from typing import Any, cast
 
 from bench_cli.errors import PoolExhausted, Unsupported, VerificationFailed
@@ -197,39 +198,39 @@ class QueuedBody(PoolBody):
         if self.in_flight == 1:  # with more, one request's time is that of those before it too
             self.steps = self.info.ops
         self._done = threading.Event()
-        self.left = self.open = 0
+        self.open = 0
         self.failure: BaseException | None = None
 
     def prepare(self) -> None:
         super().prepare()
-        self.left = self.open = self.info.ops
+        self.open = self.in_flight
         self.failure = None
         self._done.clear()
 
     def run(self) -> None:
-        """The first answer fills the queue up to ``in_flight``; each later one refills it."""
+        """The first answer fills the queue up to ``in_flight``; each later one refills it, and the
+        last ones, when nothing is left to ask for, are counted."""
         submit = self.queue.submit
         done, in_flight = self._done, self.in_flight
+        more = repeat(True, self.info.ops - in_flight)  # counts without making a number
 
         def answered(draw: int, item: str | None, error: BaseException | None) -> None:
             if error is not None:
                 self.failure = error
                 done.set()
                 return
-            self.open -= 1
-            if self.left:
-                self.left -= 1
+            if next(more, False):
                 submit(answered)
-            elif not self.open:
+                return
+            self.open -= 1
+            if not self.open:
                 done.set()
 
         def first(draw: int, item: str | None, error: BaseException | None) -> None:
             for _ in range(in_flight - 1):
-                self.left -= 1
                 submit(answered)
             answered(draw, item, error)
 
-        self.left -= 1
         submit(first)
         done.wait()
 
