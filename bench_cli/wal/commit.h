@@ -33,6 +33,25 @@ enum { COMMIT_OPEN, COMMIT_CLOSING, COMMIT_SHUT };
 
 #define COMMIT_NONE INT64_MIN /* no time */
 
+/* What a leader changes and appends look at: the one has the mutex, the others the interpreter lock.
+ * Neither order matters nor how old the value is, but it must be whole. */
+#define COMMIT_SET(place, value) __atomic_store_n(&(place), (value), __ATOMIC_RELAXED)
+
+static inline uint64_t commit_seen(const uint64_t *place)
+{
+    return __atomic_load_n(place, __ATOMIC_RELAXED);
+}
+
+static inline int64_t commit_time_seen(const int64_t *place)
+{
+    return __atomic_load_n(place, __ATOMIC_RELAXED);
+}
+
+static inline int commit_error_seen(const int *place)
+{
+    return __atomic_load_n(place, __ATOMIC_RELAXED);
+}
+
 typedef struct commit commit;
 struct commit {
     pthread_mutex_t mutex;
@@ -117,7 +136,7 @@ static int commit_written(commit *c, uint64_t last, uint64_t end, uint64_t bytes
     c->end = end;
     c->bytes = bytes;
     if (first)
-        c->since = now;
+        COMMIT_SET(c->since, now);
     if ((first && (c->kind == COMMIT_ASYNC || c->kind == COMMIT_TIME)) ||
         (c->leading && c->max_batch && last - c->durable >= c->max_batch))
         pthread_cond_broadcast(&c->changed);
@@ -131,9 +150,9 @@ static int commit_must_sync(const commit *c)
     case COMMIT_RECORD:
         return 1;
     case COMMIT_RECORDS:
-        return c->last - c->durable >= c->number;
+        return c->last - commit_seen(&c->durable) >= c->number;
     case COMMIT_BYTES:
-        return c->bytes - c->synced_bytes >= c->number;
+        return c->bytes - commit_seen(&c->synced_bytes) >= c->number;
     }
     return 0;
 }
@@ -142,7 +161,7 @@ static void commit_fail(commit *c, int number)
 {
     pthread_mutex_lock(&c->mutex);
     if (!c->failed)
-        c->failed = number;
+        COMMIT_SET(c->failed, number);
     commit_all(c);
     pthread_mutex_unlock(&c->mutex);
 }
@@ -194,7 +213,8 @@ static int commit_sync(commit *c)
 {
     uint64_t reach = c->last, end = c->end, bytes = c->bytes, round = c->round++;
     c->covers = reach;
-    c->in_sync = c->since, c->since = COMMIT_NONE;
+    c->in_sync = c->since;
+    COMMIT_SET(c->since, COMMIT_NONE);
     c->group = c->forming, c->forming = 0;
     c->syncing = 1;
     pthread_mutex_unlock(&c->mutex);
@@ -202,20 +222,21 @@ static int commit_sync(commit *c)
     int64_t now = result < 0 ? 0 : c->now(c->context);
     pthread_mutex_lock(&c->mutex);
     if (result >= 0) {
-        *c->log_synced = end;
-        *c->log_durable = reach;
-        ++*c->log_syncs;
-        c->synced_bytes = bytes;
+        COMMIT_SET(*c->log_synced, end);
+        COMMIT_SET(*c->log_durable, reach);
+        COMMIT_SET(*c->log_syncs, *c->log_syncs + 1);
+        COMMIT_SET(c->synced_bytes, bytes);
         commit_made_durable(c, reach, now);
     } else if (c->in_sync != COMMIT_NONE) { /* not durable, and older than what came since */
-        c->since = c->in_sync, c->in_sync = COMMIT_NONE;
+        COMMIT_SET(c->since, c->in_sync);
+        c->in_sync = COMMIT_NONE;
     }
     c->syncing = 0;
     c->covers = 0;
     c->leading = 0;
     if (result < 0) {
         if (result != FILES_RAISED && !c->failed)
-            c->failed = (int)-result;
+            COMMIT_SET(c->failed, (int)-result);
         commit_all(c);
         return result == FILES_RAISED ? COMMIT_RAISED : COMMIT_DONE;
     }

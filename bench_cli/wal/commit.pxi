@@ -33,6 +33,9 @@ cdef extern from "commit.h" nogil:
         long (*sync_retired)(void *) noexcept
         long (*raised)(void *) noexcept
         int64_t (*now)(void *) noexcept
+    uint64_t commit_seen(const uint64_t *place)
+    int64_t commit_time_seen(const int64_t *place)
+    int commit_error_seen(const int *place)
     int64_t commit_clock(void *context) noexcept
     void commit_locks(commit *c)
     int commit_written(commit *c, uint64_t last, uint64_t end, uint64_t bytes, int64_t now)
@@ -60,6 +63,7 @@ from bench_cli.flushing import check_policy
 from bench_cli.interfaces import FlushStats
 from bench_cli.wal import background
 
+LONGEST = 1 << 62  # nanoseconds: to add it to any time is no overflow, and it never passes
 KINDS = ("never", "async", "records", "bytes", "time", "record", "group")  # as in commit.h
 
 
@@ -113,8 +117,8 @@ cdef class NativeCommit:
         cdef commit *c = &self.state
         commit_locks(c)
         c.kind, c.driven = KINDS.index(self.policy.kind), driven
-        c.number, c.max_batch = self.policy.number, self.policy.max_batch
-        c.max_wait = self.policy.max_wait_ns
+        c.number, c.max_batch = min(self.policy.number, LONGEST), self.policy.max_batch
+        c.max_wait = min(self.policy.max_wait_ns, LONGEST)
         c.last, c.durable, c.end = self.log.next - 1, self.log.next - 1, self.log.end
         c.since = c.in_sync = COMMIT_NONE
         c.context = <void *>self
@@ -178,7 +182,7 @@ cdef class NativeCommit:
         """The interpreter lock was not given up since the append ended."""
         cdef NativeLog log = self.log
         cdef int64_t now = COMMIT_NONE
-        if self.state.since == COMMIT_NONE:
+        if commit_time_seen(&self.state.since) == COMMIT_NONE:
             now = self._now()
         while not commit_written(&self.state, log.next - 1, log.end, log.bytes, now):
             now = self._now()
@@ -199,15 +203,16 @@ cdef class NativeCommit:
 
     def sync(self):
         self._check_usable()
-        if self.state.last > self.state.durable:
+        if self.state.last > commit_seen(&self.state.durable):
             self._wait(self.state.last, False)
 
     def tick(self):
         cdef commit *c = &self.state
-        if c.closed or c.failed or c.since == COMMIT_NONE:
+        cdef int64_t since = commit_time_seen(&c.since)
+        if c.closed or commit_error_seen(&c.failed) or since == COMMIT_NONE:
             return
         if self.policy.kind == "async" or (
-            self.policy.kind == "time" and self._now() >= c.since + <int64_t>c.number
+            self.policy.kind == "time" and self._now() >= since + <int64_t>c.number
         ):
             with suppress(LogError):  # it is poisoned now, and says so from here on
                 self._wait(c.last, False)
@@ -219,7 +224,7 @@ cdef class NativeCommit:
         if not 1 <= ticket <= c.last:
             raise ValueError(f"ticket {ticket}: the log has given 1 to {c.last}")
         wanted = ticket
-        while result == COMMIT_INTERRUPTED and c.durable < wanted:
+        while result == COMMIT_INTERRUPTED and commit_seen(&c.durable) < wanted:
             with nogil:
                 result = commit_wait(c, wanted, waited)
             waited = True
@@ -238,8 +243,9 @@ cdef class NativeCommit:
             error, self.log.raised = self.log.raised, None
             raise error
         if result == COMMIT_FAILED:
+            number = commit_error_seen(&self.state.failed)
             raise specification.write_failed(
-                OSError(self.state.failed, os.strerror(self.state.failed)), self.log.segment.path
+                OSError(number, os.strerror(number)), self.log.segment.path
             )
         self._check_usable()
         raise AssertionError("a wait ended for no reason")
@@ -247,10 +253,11 @@ cdef class NativeCommit:
     cdef int _check_usable(self) except -1:
         if self.state.closed:
             raise LogClosed("the log is closed")
-        if self.state.failed:
+        cdef int failed = commit_error_seen(&self.state.failed)
+        if failed:
             raise LogPoisoned(
                 "an earlier write or sync failed",
-                errno=self.state.failed,
+                errno=failed,
                 remedy="reopen the log and let it recover",
             )
         return 0

@@ -386,13 +386,13 @@ cdef class NativeLog:
             appends=self.appends,
             bytes=self.bytes,
             writes=self.writes,
-            syncs=self.syncs,
+            syncs=commit_seen(&self.syncs),
             rotations=0 if self.storage == NONE else self.segments.rotations,
             segments=segments,
             file_size=size,
             allocated=allocated,
             last_sequence=self.next - 1,
-            durable_sequence=self.durable,
+            durable_sequence=commit_seen(&self.durable),
         )
 
     def close(self):

@@ -191,7 +191,7 @@ cdef int write_footer(NativeLog self) except -1:
 cdef inline void number(NativeLog self, frame_fields *fields) noexcept:
     fields.seed = self.seed
     fields.sequence = self.next
-    fields.lag = frame_lag(self.next, self.durable)
+    fields.lag = frame_lag(self.next, commit_seen(&self.durable))
 
 
 cdef int need_scratch(NativeLog self, size_t size) except -1:

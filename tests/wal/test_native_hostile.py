@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from bench_cli.errors import LogClosed, RecordTooLarge
-from bench_cli.interfaces import LogBackend, LogOptions
+from bench_cli.interfaces import FlushPolicy, LogBackend, LogOptions
 from bench_cli.wal import format as fmt
 from bench_cli.wal.ahead import LEAST
 from bench_cli.wal.segment import SegmentSet
+from tests.contract.committed_logs import ManualClock, open_committed
 from tests.contract.log_backends import FORMATS, STORED, label, load, read
 
 NATIVE = [place for place in STORED if "native" in place]
@@ -128,3 +129,15 @@ def test_a_log_is_closed_after_the_append_that_prepares_a_segment(
     with pytest.raises(LogClosed):
         log.append(b"x")
     assert read(native, tmp_path / "log", options)[0].records == last
+
+
+@pytest.mark.parametrize("place", [place for place in STORED if "Basic" in place], ids=label)
+def test_the_longest_interval_between_syncs_does_not_pass_at_once(
+    place: str, tmp_path: Path
+) -> None:
+    policy = FlushPolicy("time", (1 << 63) - 1)
+    log: Any = open_committed(place, tmp_path / "log", policy, clock=ManualClock())
+    log.append(b"x")
+    log.tick()
+    assert log.stats().durable_sequence == 0
+    log.close()
