@@ -56,6 +56,11 @@ if TYPE_CHECKING:
     help="Instead, prove the prover: logs with seeded mistakes, all to be caught.",
 )
 @click.option(
+    "--peers",
+    is_flag=True,
+    help="Instead, rediscover what SQLite and an unsynced file are known to lose.",
+)
+@click.option(
     "--replay",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="FILE",
@@ -79,6 +84,7 @@ def command(
     thorough: bool,
     seed: int,
     self_test: bool,
+    peers: bool,
     replay: Path | None,
     allow_code: bool,
     json_to: str | None,
@@ -95,11 +101,14 @@ def command(
     bench verify
     bench verify --backend wal.mmap --core native --format binary --images 100000
     bench verify --self-test
+    bench verify --peers
     """
     if replay is not None:
         return _replay(replay, allow_code)
     if self_test:
         return _self_test(quiet)
+    if peers:
+        return _peers(images or _PEER_IMAGES, seed, quiet)
     subjects = _subjects(backends, core, formats, allow_code)
     proofs = _prove(subjects, _effort(images, kills, seed, thorough), quiet)
     return _report(proofs, json_to)
@@ -211,6 +220,33 @@ def _self_test(quiet: bool) -> int:
             advance(1)
     console.emit(verification.render_self_test(lines, console.columns()))
     return ExitCode.OK if all(line.right for line in lines) else ExitCode.RUN_FAILED
+
+
+_PEER_IMAGES = 1000
+
+
+def _peers(images: int, seed: int, quiet: bool) -> int:
+    import tempfile
+
+    from bench_cli import places
+    from bench_cli.faults.peers import PEERS, rediscover, sentence
+    from bench_cli.report import console, verification
+
+    scratch = places.scratch_dir()
+    scratch.mkdir(parents=True, exist_ok=True)
+    lines: list[verification.Rediscovered] = []
+    with counting(len(PEERS), quiet=quiet) as advance:
+        for peer in PEERS:
+            with tempfile.TemporaryDirectory(prefix="peers-", dir=scratch) as place:
+                found = rediscover(peer, images, seed, Path(place))
+            lines.append(
+                verification.Rediscovered(peer.name, peer.told, sentence(found), found.images,
+                                          found.as_known, found.skipped)
+            )  # fmt: skip
+            advance(1)
+    console.emit(verification.render_peers(lines, console.columns()))
+    right = all(line.as_known or line.skipped for line in lines)
+    return ExitCode.OK if right else ExitCode.RUN_FAILED
 
 
 def _replay(path: Path, allow_code: bool) -> int:

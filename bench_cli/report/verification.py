@@ -68,6 +68,19 @@ class Caught:
 
 
 @dataclass(frozen=True, slots=True)
+class Rediscovered:
+    """An engine of known behaviour, ``found`` in so many images; ``skipped``: why it was not
+    looked at."""
+
+    name: str
+    known: str
+    found: str
+    images: int
+    as_known: bool
+    skipped: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Replayed:
     subject: str
     reason: str
@@ -140,6 +153,29 @@ def render_self_test(found: Sequence[Caught], columns: int) -> list[Styled]:
         Styled(""),
         Styled(f"{caught} of {len(bugs)} seeded mistakes are caught.",
                Tone.BAD if wrong else Tone.GOOD),
+    ]  # fmt: skip
+
+
+def render_peers(found: Sequence[Rediscovered], columns: int) -> list[Styled]:
+    heads = [Column("peer", label=True), Column("known", label=True), Column("", label=True),
+             Column("found", label=True), Column("images")]  # fmt: skip
+    lines = [
+        Line((one.name, one.known, "", "", ""), message=one.skipped, tone=Tone.DIM)
+        if one.skipped
+        else Line(
+            (one.name, one.known, "as known" if one.as_known else "DIFFERS", safe(one.found),
+             f"{one.images:,}"),
+            tone=Tone.PLAIN if one.as_known else Tone.BAD,
+        )
+        for one in found
+    ]  # fmt: skip
+    looked = [one for one in found if not one.skipped]
+    right = sum(one.as_known for one in looked)
+    return [
+        *lay_out(Table("Known behaviour, rediscovered", heads, lines), columns),
+        Styled(""),
+        Styled(f"{right} of {len(looked)} peers do what is known of them.",
+               Tone.GOOD if right == len(looked) else Tone.BAD),
     ]  # fmt: skip
 
 
