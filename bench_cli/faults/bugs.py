@@ -199,6 +199,16 @@ class ForgetsTheBase(SegmentSet):
         """Nothing says that the log begins here now."""
 
 
+class RecycledTooSoon(SegmentSet):
+    """A removed segment is the next one again before its new header is durable."""
+
+    def _recycle(self, spare: Retired, number: int) -> files.Segment:
+        path = self.directory / fmt.segment_name(number)
+        self.fs.rename(spare.path, path)
+        self.fs.sync_directory(self.directory)
+        return super()._recycle(replace(spare, path=path), number)
+
+
 class BatchInPieces(FileLog):
     def append_many(self, payloads: Sequence[Buffer], kind: int = 1) -> int:
         return [self.append(payload, kind) for payload in payloads][-1]
@@ -345,6 +355,8 @@ BUGS = (
         variant(set_type=SyncsCurrentOnly)),
     Bug("removed without a base", "old segments go, and nothing says where the log begins",
         variant(set_type=ForgetsTheBase)),
+    Bug("recycled too soon", "a file is used again before its new header is durable",
+        variant(set_type=RecycledTooSoon)),
     Bug("batch in pieces", "a batch is several frames", variant(log_type=BatchInPieces)),
     Bug("footer before sync", "the clean-close mark is written with what it promises",
         variant(log_type=FooterFirst)),

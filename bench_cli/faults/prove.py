@@ -24,6 +24,7 @@ from bench_cli.interfaces import Backend, Capability, Durability, LogBackend, Lo
 
 RECORDS = 50
 SEGMENTS = (4096, 8192)
+LARGE, EACH_LARGE = 300, 4  # bytes of all records in one recording of so many: it rotates often
 ROTATED, ROTATED_STEP = 130, 29  # records; one bit and one length in so many
 PER_RECORDING = 1000  # images; more of one recording say less than another recording
 MAX_EMPTY = 200  # recordings in a row without an image that is new
@@ -227,7 +228,8 @@ def crash(
     """One recording and its images: what a failure of layer A is replayed by."""
     options = LogOptions(subject.format, segment)
     where = f"policy={policy} segment={segment} seed={seed}"
-    disk, history = record(backend, options, steps(seed, RECORDS, policy))
+    size = 0 if seed % EACH_LARGE else LARGE
+    disk, history = record(backend, options, steps(seed, RECORDS, policy, size=size))
     for complaint in history.complaints:
         tally.fail("A", complaint, where)
     Crashes(backend, options, disk, history, tally, where, seed).check(PER_RECORDING)

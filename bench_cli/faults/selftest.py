@@ -11,10 +11,11 @@ from bench_cli.interfaces import Capability, LogBackend, LogOptions
 from bench_cli.wal.log import BasicBackend
 
 OPTIONS = LogOptions("binary", 4096)
-SHAPES = ((0, 4096), (24, 4096), (700, 16 << 10))
+SHAPES = ((0, 4096), (24, 4096), (700, 16 << 10), (300, 4096))
 """(size of all records or 0, segment size). Records of one size: what an emptying or a torn tail
-leaves behind lines up with what is written over it. Large ones: more than a page between syncs."""
-SEEDS = 3
+leaves behind lines up with what is written over it. Large ones: more than a page between syncs, or
+many segments."""
+SEEDS = 4
 IMAGES = 120  # of each recording
 ENGINE_IMAGES = {"rewards": 2600, "cache": 900}  # in all; the pool has more ways to be asked
 SPOILT_STEP = 11  # one bit in so many of the snapshots

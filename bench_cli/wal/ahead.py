@@ -48,6 +48,11 @@ class Ahead:
         self._thread.join()
 
     @property
+    def ready(self) -> bool:
+        """Whether making it is over, well or not."""
+        return self._ready.is_set()
+
+    @property
     def taken(self) -> bool:
         return self._taken
 

@@ -11,7 +11,9 @@
 #include <errno.h>
 #include <sys/mman.h>
 #include <sys/types.h>
+#include <stdint.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FILES_RAISED (-1000000) /* a Python exception is set */
@@ -90,6 +92,14 @@ static void files_populate(unsigned char *base, size_t length)
         return;
     for (size_t at = 0; at < length; at += 4096) /* atomic: others may be writing there */
         __atomic_fetch_or(base + at, 0, __ATOMIC_RELAXED);
+}
+
+/* Monotonic, in ns. */
+static uint64_t files_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 #endif

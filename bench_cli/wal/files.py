@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench_cli.interfaces import Buffer, FileSystem
 from bench_cli.wal.format import FOOTER_ROOM, SegmentHeader, salt_seed
 
 PAGE = 4096
+_ZEROS = bytes(1 << 20)
 
 
 def write_all(fs: FileSystem, fd: int, data: Buffer, offset: int) -> int:
@@ -26,6 +27,17 @@ def write_all(fs: FileSystem, fd: int, data: Buffer, offset: int) -> int:
         view = view[done:]
         offset += done
     return calls
+
+
+def zeros_between(start: int, end: int) -> Iterator[tuple[int, memoryview]]:
+    """(offset, zeros to write there), a part at a time."""
+    for at in range(start, end, len(_ZEROS)):
+        yield at, memoryview(_ZEROS)[: min(len(_ZEROS), end - at)]
+
+
+def write_zeros(fs: FileSystem, fd: int, start: int, end: int) -> None:
+    for at, zeros in zeros_between(start, end):
+        write_all(fs, fd, zeros, at)
 
 
 def uninterrupted(sync: Callable[[], None]) -> None:

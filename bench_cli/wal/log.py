@@ -206,6 +206,9 @@ class FileLog(FileRecords):
             self._check_size(len(frame))
             self._rotate()
             frame, crc = self._encoded(encode)
+        while self._segments.period and self._segments.due(self._next):
+            self._rotate()
+            frame, crc = self._encoded(encode)
         try:
             self._writes += self._segments.current.write(self._end, frame)
         except OSError as error:

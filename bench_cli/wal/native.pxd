@@ -33,6 +33,9 @@ cdef class NativeLog:
     cdef uint64_t end, synced, next, durable
     cdef uint64_t room  # up to where frames may go before make_room looks again: the least of
     cdef uint64_t full, ready  # what rotation allows, and the end of the pages faulted in
+    cdef uint64_t period, deadline  # of rotation by time, in ns; 0: there is none
+    cdef uint64_t begins  # number of the segment's first record
+    cdef object clock  # an injected one
     cdef uint64_t appends, bytes, writes, syncs
     cdef uint32_t seed, chain
     cdef int storage, text

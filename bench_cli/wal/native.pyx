@@ -21,7 +21,7 @@ import errno
 import os
 
 from bench_cli.errors import LogClosed, LogPoisoned, RecordTooLarge
-from bench_cli.filesystem import SYSTEM
+from bench_cli.filesystem import CLOCK, SYSTEM
 from bench_cli.interfaces import LogStats
 from bench_cli.payloads import (
     MAX_NAME, decode_remove, decode_truncate, decode_write, encode_remove, encode_truncate,
@@ -79,6 +79,7 @@ cdef extern from "files.h" nogil:
     long files_sync_mapped(wal_files *files, long long offset, long long length)
     long files_sync_range(void *base, long long offset, long long length)
     void files_populate(unsigned char *base, size_t length)
+    uint64_t files_now()
 
 cdef enum:
     NONE = 0
@@ -196,6 +197,8 @@ cdef class NativeLog:
         self.next = scan.next_sequence
         self.durable = self.next - 1
         self.ready = UINT64_MAX
+        self.period = segments.period
+        self.clock = None if segments.clock is CLOCK else segments.clock
         self.files.context = <void *>self
         if segments.fs is SYSTEM:
             self.files.write = files_write
@@ -232,6 +235,9 @@ cdef class NativeLog:
                 size = frame_size(length)
                 if self.end + size > self.room:
                     make_room(self, size)
+                if self.period:
+                    while rotate_old(self, size):
+                        pass
                 fields.length = <uint32_t>length
                 number(self, &fields)
                 if self.base != NULL and size < RELEASE and self.files.stored == NULL:

@@ -78,6 +78,8 @@ cdef int load_segment(NativeLog self) except -1:
         self.files.base = self.base
         self.ready = UINT64_MAX
     self.room = min(self.full, self.ready)
+    self.begins = self.segments.begins
+    self.deadline = self.segments.started + self.period
     return 0
 
 
@@ -151,6 +153,25 @@ cdef int rotate(NativeLog self, size_t size) except -1:
         resume(self)
         end_work(self)
     return 0
+
+
+cdef bint rotate_old(NativeLog self, size_t size) except -1:
+    """Rotate, if SegmentSet.due says so; whether it did."""
+    cdef uint64_t now = files_now() if self.clock is None else ask_clock(self)
+    if self.next == self.begins:
+        self.deadline = now + self.period
+    if now < self.deadline:
+        return False
+    rotate(self, size)
+    return True
+
+
+cdef uint64_t ask_clock(NativeLog self) except? 0:
+    begin_work(self)
+    try:
+        return self.clock.now_ns()
+    finally:
+        end_work(self)
 
 
 cdef int sync_now(NativeLog self) except -1:
@@ -302,6 +323,10 @@ cdef int put_batch(NativeLog self, unsigned char kind, list payloads) except -1:
     if self.end + size > self.room:
         payloads = list(payloads)  # the caller's own may be changed while this thread waits
         make_room(self, size)
+    if self.period:
+        payloads = list(payloads)
+        while rotate_old(self, size):
+            pass
     fields.length = <uint32_t>length
     number(self, &fields)
     if self.storage == MAPPED:
@@ -358,11 +383,12 @@ cdef int put_text(NativeLog self, frame_fields *fields, const void *head, size_t
             end = escape_batch(end, payloads)
         crc = text_seal(self.scratch, end, self.seed)
         size = end + 1 - self.scratch
-        if self.end + size <= self.room:
-            break
-        if payloads is not None:
+        if payloads is not None and (self.end + size > self.room or self.period):
             payloads = list(payloads)  # as in put_batch
-        make_room(self, size)
+        if self.end + size > self.room:
+            make_room(self, size)
+        elif not self.period or not rotate_old(self, size):
+            break
     self.chain = crc
     if self.storage == MAPPED:
         memcpy(self.base + self.end, self.scratch, size)

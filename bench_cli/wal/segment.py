@@ -2,7 +2,6 @@
 
 Everything here is rare and shared by both twins; what happens per record is in ``log.py`` and
 ``native.pyx``. Methods raise OSError; the log turns that into LogWriteFailed and poisons itself.
-Rotation by time would attach to ``SegmentSet.rotate``.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench_cli.errors import LogLocked
-from bench_cli.filesystem import SYSTEM
+from bench_cli.filesystem import CLOCK, SYSTEM
 from bench_cli.interfaces import Apply, FileSystem, LogOptions
 from bench_cli.wal.ahead import LEAST, Ahead
 from bench_cli.wal.codec import CODECS
-from bench_cli.wal.files import Segment, uninterrupted, write_all
+from bench_cli.wal.files import Segment, uninterrupted, write_all, write_zeros, zeros_between
 from bench_cli.wal.format import (
     DATA_START,
     FOOTER,
@@ -35,8 +34,8 @@ from bench_cli.wal.format import (
 )
 from bench_cli.wal.recovery import Scan, Walk, recover
 
+SPARE = "00000000.spare"  # a removed segment, to be used again
 MAX_UNSYNCED = 64  # full segments that wait for a sync with their files open
-_ZEROS = bytes(1 << 20)
 
 
 def check_options(options: LogOptions) -> None:
@@ -48,6 +47,8 @@ def check_options(options: LogOptions) -> None:
         )
     if options.workers < 1:
         raise ValueError(f"workers is {options.workers}, must be at least 1")
+    if options.rotate_after_ns < 0:
+        raise ValueError(f"rotate_after_ns is {options.rotate_after_ns}, must not be negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +82,17 @@ class SegmentSet:
         self.directory = directory
         self.rotations = 0
         self.first = 1  # the number the log begins with
+        self.begins = 1  # the number the current segment begins with
+        self.clock = options.clock or CLOCK
+        self.period = options.rotate_after_ns
+        self.started = 0  # when the current segment got its first record, or was opened with some
         self._options = options
         self._segment_type = segment_type
         self._salts = salts
         self._retired: list[Retired] = []
         self._unsynced: list[Segment] = []  # the retired ones that no sync has covered
         self._ahead: Ahead | None = None
+        self._spare: Retired | None = None  # a removed segment whose file is used again
         self._lock_fd: int | None = None
         self._open = False
 
@@ -139,6 +145,8 @@ class SegmentSet:
         self._lock_fd = fd
 
     def _go_on(self, scan: Scan) -> None:
+        with suppress(FileNotFoundError):
+            self.fs.unlink(self.directory / SPARE)
         for file in reversed(scan.leftover):  # a crash must not leave one behind a missing one
             self.fs.unlink(file.path)
             self.fs.sync_directory(self.directory)
@@ -147,12 +155,16 @@ class SegmentSet:
             held = self._synced(file.path)
             self._retired.append(Retired(file.path, file.header, file.slot, last, end, held))
         self.first = scan.first or 1
+        self.begins = scan.lasts[-2] + 1 if len(scan.lasts) > 1 else self.first
+        self.started = self.clock.now_ns()
         if scan.live:
             self._reopen(scan)
         else:
             self.fs.sync_directory(self.directory.parent)
             self._install(self._create(1, scan.next_sequence))
             self.current.populate()
+        if self.period:  # it may be needed long before the current one is full
+            self.prepare()
         scan.chain = scan.chain if scan.live else self.current.header.crc
 
     def _reopen(self, scan: Scan) -> None:
@@ -194,6 +206,34 @@ class SegmentSet:
                 self.fs.unlink(path)
             raise
 
+    def _take_spare(self) -> Retired | None:
+        spare, self._spare = self._spare, None
+        return spare
+
+    def _create_next(self, number: int, spare: Retired | None) -> Segment:
+        return self._create(number) if spare is None else self._recycle(spare, number)
+
+    def _recycle(self, spare: Retired, number: int) -> Segment:
+        """The file of a removed segment as the next one: its blocks are there. Its new header is
+        durable before it is called a segment again. What a crash may bring back of its old bytes is
+        worth nothing under the new salt; zeros only tell a clean end from a torn one."""
+        header, slots = self._header(number, self._options.segment_size, 0)
+        path = self.directory / segment_name(number)
+        fd = self.fs.open(spare.path, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            write_all(self.fs, fd, slots + self.codec.blank_slot, 0)
+            uninterrupted(lambda: self.fs.sync(fd))
+            write_zeros(self.fs, fd, DATA_START, spare.end)
+            self.fs.rename(spare.path, path)
+            self.fs.sync_directory(self.directory)
+            return self._segment_type(self.fs, fd, path, header, 0)
+        except OSError:
+            self.fs.close(fd)
+            for name in (spare.path, path):
+                with suppress(OSError):  # the first error is the one to report
+                    self.fs.unlink(name)
+            raise
+
     def _header(
         self, number: int, capacity: int, first_sequence: int
     ) -> tuple[SegmentHeader, bytes]:
@@ -213,6 +253,14 @@ class SegmentSet:
         """An injected file system sees everything in order, on one thread."""
         return self.fs is SYSTEM and self._options.segment_size >= LEAST and self.current.ahead
 
+    def due(self, sequence: int) -> bool:
+        """Whether the current segment is too old for the record of that number. Its age is that of
+        its first record: an idle log does not rotate."""
+        now = self.clock.now_ns()
+        if sequence == self.begins:
+            self.started = now
+        return now - self.started >= self.period
+
     def rotate(self, sequence: int, durable: int, end: int, chain: int) -> tuple[int, int]:
         """Go on in a new segment; (where its first record goes, the chain value). Nothing is
         synced: the link at its start says up to where the log is known to be durable, and the
@@ -220,12 +268,13 @@ class SegmentSet:
         if self._ahead is not None and not self._ahead.taken:
             new = self._ahead.take()
         else:
-            new = self._create(self.current.header.number + 1)
+            new = self._create_next(self.current.header.number + 1, self._take_spare())
             new.populate()
         old, self.current = self.current, new
         held = self.fs.allocated(old.fd)
         self._retired.append(Retired(old.path, old.header, old.slot, sequence - 1, end, held))
         self.rotations += 1
+        self.begins = sequence
         self._unsynced.append(old)
         if len(self._unsynced) > MAX_UNSYNCED:
             self._sync_oldest()
@@ -244,8 +293,8 @@ class SegmentSet:
             full.detach()
 
     def _make_ahead(self, full: Segment | None) -> Ahead:
-        number = self.current.header.number + 1
-        return Ahead(lambda: self._create(number), self._ahead, full)
+        number, spare = self.current.header.number + 1, self._take_spare()
+        return Ahead(lambda: self._create_next(number, spare), self._ahead, full)
 
     def sync_retired(self) -> None:
         """Make durable what was written before the current segment."""
@@ -277,7 +326,7 @@ class SegmentSet:
         header, slot = self._header(
             segment.header.number + 1, segment.header.capacity, first_sequence
         )
-        self.first = first_sequence
+        self.first = self.begins = first_sequence
         unused = 1 - segment.slot
         segment.write(unused * SLOT, slot)
         segment.sync(unused * SLOT, unused * SLOT + SLOT)
@@ -290,13 +339,13 @@ class SegmentSet:
         while self._retired:
             self.fs.unlink(self._retired[-1].path)
             self._retired.pop()
-        for at in range(DATA_START, end, len(_ZEROS)):
-            segment.write(at, memoryview(_ZEROS)[: min(len(_ZEROS), end - at)])
+        for at, zeros in zeros_between(DATA_START, end):
+            segment.write(at, zeros)
 
     def truncate(self, sequence: int) -> None:
         """Remove the full segments that end at or below ``sequence``. The first one left is made
         a base before: from there on those before it do not belong to the log, so it does not
-        matter which of them a crash leaves."""
+        matter which of them a crash leaves. One file is kept for the next segment."""
         covered = 0
         while covered < len(self._retired) and self._retired[covered].last <= sequence:
             covered += 1
@@ -309,8 +358,17 @@ class SegmentSet:
             self._rebase_current()
         self._close_unsynced(self._retired[covered - 1].header.number)
         for _ in range(covered):
-            self.fs.unlink(self._retired[0].path)
+            self._remove(self._retired[0])
             self._retired.pop(0)
+
+    def _remove(self, full: Retired) -> None:
+        taken = self._spare is not None or (self._ahead is not None and not self._ahead.ready)
+        if taken or full.header.capacity != self._options.segment_size:
+            self.fs.unlink(full.path)
+            return
+        path = self.directory / SPARE
+        self.fs.rename(full.path, path)
+        self._spare = replace(full, path=path)
 
     def _rebased(self, full: Retired) -> Retired:
         header, slot = self._base_of(full.header)
@@ -339,7 +397,8 @@ class SegmentSet:
     def sizes(self, end: int) -> tuple[int, int, int]:
         """(segments, logical bytes, allocated bytes)."""
         logical = end + sum(segment.end for segment in self._retired)
-        allocated = sum(segment.allocated for segment in self._retired)
+        held = self._retired if self._spare is None else [*self._retired, self._spare]
+        allocated = sum(segment.allocated for segment in held)
         if self._open:
             allocated += self.fs.allocated(self.current.fd)
         return len(self._retired) + 1, logical, allocated
@@ -357,11 +416,15 @@ class SegmentSet:
     # --- closing -----------------------------------------------------------------------------
 
     def finish(self, end: int) -> None:
-        """Give the unused rest of the current segment back and sync."""
+        """Give the unused rest of the current segment, and a spare one, back and sync."""
         self._forget_ahead()
         self.current.detach()
         self.fs.truncate(self.current.fd, end)
         uninterrupted(lambda: self.fs.sync(self.current.fd))
+        spare = self._take_spare()
+        if spare is not None:
+            with suppress(OSError):  # one that stays is removed when the log is opened
+                self.fs.unlink(spare.path)
 
     def release(self) -> None:
         """Close everything and release the lock."""
