@@ -55,7 +55,7 @@ from bench_cli.rewards.records import TextRecords, check_draws, quoted, records_
 from bench_cli.rewards.selectors import check_selector
 from bench_cli.rewards.snapshot import Frozen, Snapshots
 from bench_cli.wal import native as native_logs
-from bench_cli.wal.snapshot import drop_covered
+from bench_cli.wal.snapshot import covered_by, drop_covered
 
 cdef extern from "Python.h":
     PyObject *PyTuple_GET_ITEM(PyObject *tuple, Py_ssize_t index)

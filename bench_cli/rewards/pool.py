@@ -38,7 +38,7 @@ from bench_cli.rewards.queue import Queue
 from bench_cli.rewards.records import MAX_BATCH, check_draws, records_for
 from bench_cli.rewards.selectors import SELECTORS, BoundedGenerator, check_selector
 from bench_cli.rewards.snapshot import ENDLESS, Frozen, Snapshots
-from bench_cli.wal.snapshot import drop_covered
+from bench_cli.wal.snapshot import covered_by, drop_covered
 
 DRAW, DRAWS = int(RecordKind.DRAW), int(RecordKind.DRAWS)  # plain ones compare faster
 
@@ -230,7 +230,7 @@ class Pool:
             for index, stock in enumerate(self._stock):
                 if stock is not None:
                     left[index] = stock + self._reserved[index]
-            return Frozen(self._log.stats().last_sequence, self._next_id, left)
+            return Frozen(covered_by(self._log), self._next_id, left)
 
     def forget(self, covered: int) -> None:
         """The log need not keep the records up to ``covered``; a closed pool leaves it alone."""

@@ -15,7 +15,7 @@ cdef object freeze(Pool pool):
             left.data.as_ulonglongs[index] = (
                 ENDLESS if pool._stock_at_start[index] is None
                 else pool.ledger.left[index] + pool._reserved[index])
-        return Frozen(pool._log.log.stats().last_sequence, pool._next_id, left)
+        return Frozen(covered_by(pool._log.log), pool._next_id, left)
     finally:
         pool._leave()
 

@@ -181,7 +181,7 @@ class Folder:
             self._sync_names()
             return self._read_back(path)
         except OSError as error:
-            raise self._failure(error.errno or errno.EIO, error.strerror or str(error)) from error
+            raise self._refused(error) from error
 
     def prune(self, first: int) -> None:
         """Remove our snapshots numbered below ``first``. Raises SnapshotFailed."""
@@ -190,7 +190,7 @@ class Folder:
                 if number < first and self._is_ours(path):
                     self.fs.unlink(path)
         except OSError as error:
-            raise self._failure(error.errno or errno.EIO, error.strerror or str(error)) from error
+            raise self._refused(error) from error
 
     def _path(self, covered: int, chain: Sequence[Snapshot]) -> Path:
         """Where the next one goes. What a crash left unfinished is removed."""
@@ -247,6 +247,10 @@ class Folder:
             return self._check(path)
         except _Rejected as damage:
             raise OSError(errno.EIO, f"{path} read back: {damage.reason}") from damage
+
+    def _refused(self, error: OSError) -> SnapshotFailed:
+        place = f" ({error.filename})" if error.filename else ""
+        return self._failure(error.errno or errno.EIO, f"{error.strerror or error}{place}")
 
     def _failure(self, number: int, reason: str) -> SnapshotFailed:
         return SnapshotFailed(
@@ -359,11 +363,15 @@ class Folder:
         return int(match[1]), int(match[2])
 
     def _is_ours(self, path: Path) -> bool:
-        fd = self.fs.open(path, _READ)
+        """Not known of what cannot be read: a link, a folder, a spoilt sector."""
         try:
-            return _read(self.fs, fd, 0, 8) == self._kind.magic
-        finally:
-            self.fs.close(fd)
+            fd = self.fs.open(path, _READ)
+            try:
+                return _read(self.fs, fd, 0, 8) == self._kind.magic
+            finally:
+                self.fs.close(fd)
+        except OSError:
+            return False
 
     @contextmanager
     def body(self, snapshot: Snapshot) -> Iterator[Body]:
@@ -387,6 +395,18 @@ def describe(chain: Sequence[Snapshot]) -> SnapshotInfo:
 def read_by(found: Found) -> SnapshotsRead:
     chain = tuple(describe(found.chain[: end + 1]) for end in range(len(found.chain)))
     return SnapshotsRead(chain, found.rejected)
+
+
+def covered_by(log: WriteAheadLog) -> int:
+    """The last record of a log that was just synced. Raises Unsupported for a log that a sync does
+    not make durable: after a crash it would end before the snapshot does."""
+    stats = log.stats()
+    if stats.durable_sequence < stats.last_sequence:
+        raise Unsupported(
+            f"a snapshot needs a log that keeps what it syncs: of {stats.last_sequence} records "
+            f"{stats.durable_sequence} are durable"
+        )
+    return stats.last_sequence
 
 
 def drop_covered(log: WriteAheadLog, covered: int) -> None:

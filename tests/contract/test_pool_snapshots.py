@@ -249,6 +249,30 @@ def test_a_pool_without_a_log_takes_none(backend: Any, tmp_path: Path) -> None:
         backend.open(ITEMS, seed=1).snapshot(tmp_path)
 
 
+def test_a_pool_on_a_log_that_keeps_nothing_takes_none(backend: Any, tmp_path: Path) -> None:
+    log = Case("none", "bench_cli.wal.log:NoneBackend").load().open(tmp_path, LogOptions())
+    pool = backend.open(ITEMS, seed=1, log=log)
+    pool.draw()
+    with pytest.raises(Unsupported, match="0 are durable"):
+        pool.snapshot(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_what_is_not_ours_is_not_removed(life: Life) -> None:
+    pool = life.begin()
+    stray = life.home / "rewards-00000000-00000000000000000000.snapshot"
+    link = life.home / "rewards-00000000-00000000000000000001.snapshot"
+    stray.write_bytes(b"somebody else's")
+    link.symlink_to("nowhere")
+    for _ in range(4):
+        pool.draw()
+        pool.snapshot(life.home)
+    assert {stray.name, link.name} < set(names(life.home))
+    assert len(names(life.home)) == 4
+    life.after(pool)
+    life.end()
+
+
 def test_a_closed_pool_takes_none(life: Life) -> None:
     pool = life.begin()
     pool.close()
