@@ -35,7 +35,7 @@ from bench_cli.stats.stages import Due, balanced_order, stages
 from bench_cli.stats.verdict import Trial, log_ratios
 
 BASE, HEAD = 0, 1
-TIME = "ns_per_op"
+TIME, RUN_TIME = "ns_per_op", "run_ns_per_op"
 _SAME_WORK = 4
 """Sides whose calibrations differ by less do the same number of batches; a fixed difference
 between them would look like a change."""
@@ -91,6 +91,14 @@ def without(cell_id: str, keys: frozenset[str]) -> str:
     """A cell's id without some of its parameters."""
     found = parse_reference(cell_id)
     return Reference(found.workload, tuple(v for v in found.values if v[0] not in keys)).id
+
+
+def judged_ns(base: Mapping[str, Any], head: Mapping[str, Any]) -> tuple[float, float]:
+    """The values of a pair, in ns per operation: the time it ran, where both revisions tell it."""
+    values = base["noisy"].get(RUN_TIME), head["noisy"].get(RUN_TIME)
+    if values[0] is None or values[1] is None:
+        return ns_per_op(base), ns_per_op(head)
+    return values
 
 
 def _forget(entry: Entry) -> None:
@@ -237,7 +245,7 @@ class _Session:
     def _compare(
         self, trial: Trial, purpose: str, base: dict[str, Any], head: dict[str, Any]
     ) -> None:
-        values = ns_per_op(base["cell"]), ns_per_op(head["cell"])
+        values = judged_ns(base["cell"], head["cell"])
         if min(values) <= 0:  # less than the loop around it: no ratio can be formed
             trial.over = True
             return

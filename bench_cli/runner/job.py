@@ -35,8 +35,8 @@ def job_of(
     batches: int | None = None,
     allow_code: bool = False,
 ) -> Job:
-    """Timed samples and counts as the cell's plan says, and its limits beside it (None: without them); no latencies.
-    ``batches`` as an earlier process of the row settled them."""
+    """Timed samples and counts as the cell's plan says, and its limits beside it (None: without
+    them); no latencies. ``batches`` as an earlier process of the row settled them."""
     return Job(
         cell_id=cell.id,
         workload=cell.workload,

@@ -12,10 +12,12 @@ import gc
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from bench_cli.interfaces import Body
 from bench_cli.runner.counters import Counters, read_counters
+from bench_cli.runner.waiting import time_apart
 
 Now = Callable[[], int]
 OVERHEAD_TRIALS = 5
@@ -30,13 +32,15 @@ it: one preparation that was held up would make every sample of the row a single
 
 @dataclass(slots=True)
 class Sample:
-    """``time_ns``: overhead subtracted, at least 0. ``batch_ns``: the raw time of each batch."""
+    """``time_ns``: overhead subtracted, at least 0. ``batch_ns``: the raw time of each batch.
+    ``run_ns``: the same without what it waited for a core that other processes had."""
 
     time_ns: float
     raw_ns: int
     overhead_ns: float
     prepare_ns: int
     batch_ns: list[int] = field(default_factory=list)
+    run_ns: list[int] = field(default_factory=list)
     counters: Counters = field(default_factory=Counters)
 
 
@@ -88,7 +92,9 @@ def take_sample(
         quiet_collector()
         before = read_counters()
         sample.prepare_ns += now() - began
-        sample.batch_ns.append(_time_call(body.run, now))
+        took, waited = time_apart(partial(_time_call, body.run, now))
+        sample.batch_ns.append(took)
+        sample.run_ns.append(took if body.info.now else took - waited)
         sample.counters += read_counters() - before
     sample.raw_ns = sum(sample.batch_ns)
     sample.time_ns = max(0.0, sample.raw_ns - sample.overhead_ns)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench_cli.interfaces import Body, Engines, Setting, Workload
+from bench_cli.interfaces import Body, BodyInfo, Engines, Setting, Workload
 from bench_cli.runner.counters import Counted, Counters, count_pass, peak_rss_bytes
 from bench_cli.runner.loop import (
     Calibration,
@@ -21,10 +21,17 @@ from bench_cli.runner.loop import (
     take_sample,
 )
 from bench_cli.runner.steady import settle
+from bench_cli.stats.quantile import quantile
 
 SEED = 42
 """The data of every cell is made from this seed, so that exact metrics agree between runs; the
 seed of a run orders its processes and nothing else."""
+
+
+RUN_SHARE = 0.1
+"""Other processes slow a batch down also while they run beside it (caches, memory, clock rate). All
+batches of a process do the same work, so what the quickest tenth of them took is the row's own,
+and repeats twice as well as the median. Not the least: it depends on how many there are."""
 
 
 @dataclass(slots=True)
@@ -122,6 +129,7 @@ def _timed(body: Body, sampling: Sampling) -> Measurement:
     result = Measurement(info.ops * batches, info.payload, info.unit, batches)
     result.time_ns = [sample.time_ns for sample in samples]
     result.noisy = _noisy_metrics(samples, result.ops, info.ops, info.payload, bool(info.batches))
+    result.noisy["run_ns_per_op"] = _run_ns_per_op(samples, info, overhead)
     share = result.noisy["overhead_share"]
     if share > 0.9:
         result.warnings.append(
@@ -140,6 +148,16 @@ def _warm_up(body: Body, sampling: Sampling, now: Now) -> Calibration:
     if sampling.batches is None:
         return calibrate(body, sampling.min_sample_ns, now)
     return repeat(body, sampling.batches, now)
+
+
+def _run_ns_per_op(samples: Sequence[Sample], info: BodyInfo, overhead_ns: float) -> float:
+    """The first decile over batches that all do the same. Batches that are unlike by design
+    (the body prepared once for all of them) are taken together."""
+    if info.batches:
+        pieces = [sum(sample.run_ns) / info.batches for sample in samples]
+    else:
+        pieces = [float(took) for sample in samples for took in sample.run_ns]
+    return max(0.0, quantile(pieces, RUN_SHARE) - overhead_ns) / info.ops
 
 
 def _noisy_metrics(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Protocol
 
 from bench_cli.errors import ExitCode
@@ -23,6 +24,8 @@ _ROUNDING = 1e-9  # per-operation counts are quotients; this much is arithmetic,
 _COUNTED = "exact_ops"
 _INTERPRETER = "python"
 _TIMING = "ns_per_op"
+_JUDGED = ("run_ns_per_op", _TIMING)
+"""Of an A/B session, the first that both sides tell: an older revision knows only the second."""
 _MOST_PAIRS = 500  # no session has as many; the work grows with their square
 _UNPAIRED = f"{METRICS[_TIMING].heading}: its processes do not stand in pairs"
 
@@ -214,11 +217,13 @@ def _add_trial(
 ) -> None:
     """The values of the two rows as the session's log-ratios."""
     pairs = cell.screen + cell.confirm + cell.extra
-    before, after = (row.per_process.get(_TIMING, [])[:pairs] for row in (base, head))
+    name = next((n for n in _JUDGED if n in base.per_process and n in head.per_process), _TIMING)
+    before, after = (row.per_process.get(name, [])[:pairs] for row in (base, head))
     enough = 0 < pairs <= _MOST_PAIRS and len(before) == len(after) == pairs
     if not enough or min(*before, *after) <= 0:
         found.unjudged.append(_UNPAIRED)
         return
+    found.base_ns, found.head_ns = median(before), median(after)
     ratios = log_ratios(before, after)
     first, second = cell.screen, cell.screen + cell.confirm
     trial = Trial(cell.limit, ratios[:first], ratios[first:second], ratios[second:], cell.direction)

@@ -170,6 +170,10 @@ class Trial:
     def pairs(self) -> list[float]:
         return [*self.screen, *self.confirm, *self.extra]
 
+    def leans_to_worse(self) -> bool:
+        """Whether what is known could be a change that matters, significant or not."""
+        return weigh(self.pairs).estimate > SUSPECT_SHARE * math.log1p(self.limit)
+
     def suspect(self) -> bool:
         """Look at the screened pairs and remember the direction."""
         evidence = weigh(self.screen)

@@ -235,6 +235,35 @@ def test_ctrl_c_keeps_whole_pairs_only(session: Any) -> None:
     assert judged(base, head).exit_code == 130
 
 
+def running_for(factor: float) -> Runner:
+    """Tells, beside the time it took, a time it ran of ``factor`` nanoseconds."""
+
+    def told(job: Job, timeout_ns: int) -> dict[str, Any]:
+        found = answer(job, timeout_ns)
+        found["cell"]["noisy"] = {"run_ns_per_op": factor}
+        return found
+
+    return told
+
+
+def test_the_time_it_ran_is_judged_where_both_sides_tell_it(session: Any) -> None:
+    slower = match(cell(), cell("synthetic.slower"))
+    base, head, _ = session(slower, base=running_for(100), head=running_for(100))
+    row = judged(base, head).rows[0]
+    assert (row.verdict, row.base_ns, row.head_ns) == (Verdict.SAME, 100, 100)
+    base, head, _ = session(match(cell()), base=running_for(100), head=running_for(120))
+    assert judged(base, head).rows[0].verdict is Verdict.REGRESSED
+
+
+def test_a_revision_that_does_not_tell_it_is_judged_by_the_time_it_took(session: Any) -> None:
+    slower = match(cell(), cell("synthetic.slower"))
+    base, head, _ = session(slower, head=running_for(1))
+    row = judged(base, head).rows[0]
+    assert row.verdict is Verdict.REGRESSED
+    assert row.judgement is not None
+    assert row.judgement.estimate == pytest.approx(0.1, abs=0.03)
+
+
 def test_a_time_of_zero_is_no_ratio(session: Any) -> None:
     def instant(job: Job, timeout_ns: int) -> dict[str, Any]:
         found = answer(job, timeout_ns)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from bench_cli.runner.measure import RUN_SHARE
 from bench_cli.stats.stages import Due, balanced_order, stages
 from bench_cli.stats.verdict import Trial, Verdict, judge, log_ratios
 
@@ -50,6 +51,7 @@ MODELS = {
     "step of 10 % half-way": Noise(between=0.02, step=0.10),
     "ramp of 10 %": Noise(between=0.02, ramp=0.10),
     "3 % of samples doubled": Noise(between=0.02, spiked_samples=0.03),
+    "a third of samples doubled": Noise(between=0.02, spiked_samples=0.33),
     "3 % of processes doubled": Noise(between=0.02, spiked_processes=0.03),
     "skewed by 5 %": Noise(between=0.02, skew=0.05),
     "one process in five 10 % slower": Noise(between=0.02, bimodal=0.10),
@@ -60,7 +62,7 @@ def values(noise: Noise, times: Floats, rng: np.random.Generator) -> Floats:
     """One value per process; ``times`` is when each ran, 0..1 of its stage."""
     samples = np.exp(noise.within * rng.standard_normal((*times.shape, SAMPLES)))
     samples *= np.where(rng.random(samples.shape) < noise.spiked_samples, noise.spike, 1.0)
-    found: Floats = np.median(samples, axis=-1)
+    found: Floats = np.quantile(samples, RUN_SHARE, axis=-1)
     found *= np.exp(noise.between * rng.standard_normal(times.shape))
     found *= np.exp(noise.skew * rng.standard_exponential(times.shape))
     found *= np.where(rng.random(times.shape) < noise.spiked_processes, noise.spike, 1.0)

@@ -17,7 +17,8 @@ QUIET = Noise(between=0.02)
 
 @pytest.mark.parametrize("name", MODELS)
 def test_identical_code_is_not_called_slower(name: str) -> None:
-    assert simulate(MODELS[name], suites=60).red == 0
+    """Of 200 sessions: with 1 % red ones, more than four come up once in twenty times."""
+    assert simulate(MODELS[name], suites=200).red <= 4
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -100,6 +101,26 @@ def test_a_suspect_gets_fresh_pairs() -> None:
 
 def test_a_quick_look_confirms_nothing() -> None:
     assert drive([Trial(0.03)], 0.1, pairs=4, gates=False) == [[("screen", 4)]]
+
+
+def test_a_cell_that_leans_to_the_worse_is_screened_on_and_then_confirmed() -> None:
+    """Twelve pairs that scatter widely around + 5 %, and clearer ones after them."""
+    trials = [Trial(0.03)]
+    spread = [-0.30, 0.40, -0.28, 0.38, -0.26, 0.36, -0.24, 0.34, -0.22, 0.32, -0.2, 0.3]
+    answers = {0: spread, 1: [0.45] * 12, 2: [0.05] * 24}
+    asked = []
+    for number, due in enumerate(stages.stages(trials)):
+        asked.append((due[0].purpose, due[0].pairs))
+        getattr(trials[0], due[0].purpose).extend(answers[number])
+    assert asked == [("screen", 12), ("screen", 12), ("confirm", 24)]
+    assert verdict.judge(trials)[0].verdict is verdict.Verdict.REGRESSED
+
+
+def test_a_cell_that_leans_to_the_better_is_not_asked_again() -> None:
+    trials = [Trial(0.03)]
+    for due in stages.stages(trials):
+        assert (due[0].purpose, due[0].pairs, trials[0].screen) == ("screen", 12, [])
+        trials[0].screen.extend([0.30, -0.40] * 6)
 
 
 def test_undecided_cells_get_pairs_up_to_the_most() -> None:
