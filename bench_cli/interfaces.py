@@ -246,9 +246,8 @@ class FlushPolicy:
       unsynced returns only after a sync, so that fewer than ``number`` ever are when it returns.
     - "time": a thread syncs ``number`` ns after the oldest unsynced record was written.
     - "record": each append writes and syncs alone, before the next one begins.
-    - "group": who waits first syncs for all that wait (the leader). It first waits for as many as
-      the last group had, but at most ``max_wait_ns``, and no longer once ``max_batch`` records
-      (0: any number) are unsynced; alone it never waits."""
+    - "group": who waits first (the leader) syncs for all. It waits for as many as the last group
+      had, at most ``max_wait_ns``, and not once ``max_batch`` records (0: any) are unsynced."""
 
     kind: str = "never"
     number: int = 0
@@ -338,8 +337,7 @@ class FlushStats:
     groups: int
     records: int  # in all groups
     largest_group: int  # in records
-    max_unsynced_ns: int
-    """The longest time a written record was not yet durable; one that still is not counts too."""
+    max_unsynced_ns: int  # the longest a written record was not durable; one that is not, too
     sizes: tuple[int, ...] = ()
 
 
@@ -364,8 +362,8 @@ class CommittedLog(WriteAheadLog, Protocol):
         """``append`` and ``wait``."""
 
     def tick(self) -> None:
-        """Do now what the thread of "async" and "time" would do at this time, if anything. A
-        failure poisons the log and is raised by the calls after it, not here."""
+        """Do what the thread of "async" and "time" would do now. A failure poisons the log and is
+        raised by the calls after it, not here."""
 
     def flush_stats(self) -> FlushStats: ...
 
@@ -744,6 +742,7 @@ class BodyInfo:
     """A clock of the body's own, in ns, for work that takes no real time. None: the real clock."""
     sleep: Callable[[int], None] | None = None
     """Lets that clock of its own pass by so many ns; without it such a body cannot be paced."""
+    threads: int = 1  # how many do steps at once (``SteppedBody``)
 
 
 class Body(Protocol):
@@ -774,10 +773,10 @@ class SteppedBody(Body, Protocol):
     steps: int
 
     def stepper(self) -> Callable[[], object]:
-        """Called once after ``prepare``; each call of what it returns is one step."""
+        """Called after ``prepare``, once per thread; each call of the result is a step."""
 
     def verify_steps(self, count: int) -> None:
-        """Check the work of the ``count`` steps since ``prepare``. Raises VerificationFailed."""
+        """Check the ``count`` steps of all threads since ``prepare``. Raises VerificationFailed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,17 +12,20 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from bench_cli.interfaces import Body, SteppedBody
 from bench_cli.runner.loop import (
     Now,
+    Paced,
     clock_cost_ns,
     pace_steps,
     quiet_collector,
     time_steps,
 )
 from bench_cli.runner.plan import OPEN_CAP
+from bench_cli.runner.side_by_side import side_by_side
 from bench_cli.stats.histogram import Histogram, summary
 
 MOST_AT_ONCE = 100_000
@@ -97,9 +100,25 @@ def sleep_ns(duration: int) -> None:
 
 def _warm_up(body: SteppedBody, wanted: Pass, now: Now) -> None:
     body.prepare()
-    count = min(body.steps, MOST_AT_ONCE, wanted.ops)
-    done = time_steps(body.stepper(), count, now() + wanted.min_sample_ns, now)
-    body.verify_steps(len(done))
+    steps = _steps(body)
+    count, end_ns = _each(body, len(steps), wanted.ops), now() + wanted.min_sample_ns
+    done = _timed(steps, count, end_ns, now)
+    body.verify_steps(sum(map(len, done)))
+
+
+def _timed(
+    steps: Sequence[Callable[[], object]], count: int, end_ns: int, now: Now
+) -> list[list[int]]:
+    return side_by_side(steps, lambda _, step: time_steps(step, count, end_ns, now))
+
+
+def _steps(body: SteppedBody) -> Sequence[Callable[[], object]]:
+    return [body.stepper() for _ in range(body.info.threads)]
+
+
+def _each(body: SteppedBody, threads: int, ops: int) -> int:
+    """Steps of each thread, to do ``ops`` together as far as the body allows."""
+    return max(1, min(body.steps, MOST_AT_ONCE // threads, -(-ops // threads)))
 
 
 def closed_loop(body: SteppedBody, wanted: Pass, now: Now) -> Told:
@@ -110,12 +129,13 @@ def closed_loop(body: SteppedBody, wanted: Pass, now: Now) -> Told:
         left_ns = wanted.cap_ns - (now() - began)  # preparation included: it may be most of it
         if left_ns <= 0:
             break
-        step = _prepared(body)
+        steps = _prepared(body)
         start = now()
-        took = time_steps(step, min(body.steps, MOST_AT_ONCE), start + left_ns, now)
+        took = _timed(steps, _each(body, len(steps), MOST_AT_ONCE), start + left_ns, now)
         told.elapsed_ns += now() - start
-        _done(body, told, len(took))
-        told.service.add([one - cost for one in took])
+        _done(body, told, sum(map(len, took)))
+        for times in took:
+            told.service.add([one - cost for one in times])
     return told
 
 
@@ -123,37 +143,70 @@ def open_loop(body: SteppedBody, wanted: Pass, now: Now, sleep: Callable[[int], 
     """At the intended rate. Preparation and verification stop the schedule's clock: they are not
     the row's work, and a backlog from before is still there after them."""
     told, cost = Told(), clock_cost_ns(now)
-
-    def wait(due: int) -> None:
-        while (left := due - now()) > 0:
-            if left > SPIN_NS:
-                sleep(left - SPIN_NS)
-            elif body.info.now:
-                sleep(left)
-
     while told.ops < wanted.ops and (left_ns := wanted.cap_ns - told.elapsed_ns) > 0:
-        step = _prepared(body)
-        first, start = told.ops, now()
-        origin = start - told.elapsed_ns
-
-        def due(index: int, first: int = first, origin: int = origin) -> int:
-            return origin + (first + index) * SECOND // wanted.rate_per_s
-
-        count = min(body.steps, MOST_AT_ONCE, wanted.ops - told.ops)
-        paced = pace_steps(step, count, due, start + left_ns, now, wait)
+        steps = _prepared(body)
+        count, start = _each(body, len(steps), wanted.ops - told.ops), now()
+        schedule = Schedule(start - told.elapsed_ns, told.ops, len(steps), wanted.rate_per_s)
+        wait = _waiting(body, len(steps), now, sleep)
+        paced = _paced(steps, schedule, count, start + left_ns, now, wait)
         told.elapsed_ns += now() - start
-        _done(body, told, len(paced.service))
-        told.service.add([one - cost for one in paced.service])
-        told.response.add([one - cost for one in paced.response])
-        told.late.add([one - cost for one in paced.late])
+        _done(body, told, sum(len(one.service) for one in paced))
+        for one in paced:
+            told.service.add([time - cost for time in one.service])
+            told.response.add([time - cost for time in one.response])
+            told.late.add([time - cost for time in one.late])
     return told
 
 
-def _prepared(body: SteppedBody) -> Callable[[], object]:
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Operations take turns among the threads; ``first`` is the number of the first one."""
+
+    origin_ns: int
+    first: int
+    threads: int
+    rate_per_s: int
+
+    def due(self, thread: int, index: int) -> int:
+        number = self.first + index * self.threads + thread
+        return self.origin_ns + number * SECOND // self.rate_per_s
+
+
+def _paced(
+    steps: Sequence[Callable[[], object]],
+    schedule: Schedule,
+    count: int,
+    end_ns: int,
+    now: Now,
+    wait: Callable[[int], None],
+) -> list[Paced]:
+    def work(thread: int, step: Callable[[], object]) -> Paced:
+        return pace_steps(step, count, partial(schedule.due, thread), end_ns, now, wait)
+
+    return side_by_side(steps, work)
+
+
+def _waiting(
+    body: SteppedBody, threads: int, now: Now, sleep: Callable[[int], None]
+) -> Callable[[int], None]:
+    """Several threads that waited awake would take the processor from those that work."""
+    awake_ns = SPIN_NS if threads == 1 else 0
+
+    def wait(due: int) -> None:
+        while (left := due - now()) > 0:
+            if left > awake_ns:
+                sleep(left - awake_ns)
+            elif body.info.now:
+                sleep(left)
+
+    return wait
+
+
+def _prepared(body: SteppedBody) -> Sequence[Callable[[], object]]:
     body.prepare()
-    step = body.stepper()
+    steps = _steps(body)
     quiet_collector()
-    return step
+    return steps
 
 
 def _done(body: SteppedBody, told: Told, count: int) -> None:

@@ -260,13 +260,14 @@ class TicketBody(CommitBody):
                 wait(ticket)
 
 
-class CrowdBody(CommitBody):
+class CrowdBody(SteppedCommitBody):
     """``committers`` threads, each with one commit at a time; a batch ends when all are done."""
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self.laps = laps(COMMITS_EACH // 5 if self.delay_ns else COMMITS_EACH)
-        self.info = BodyInfo(len(self.laps) * self.committers)
+        self.info = BodyInfo(len(self.laps) * self.committers, threads=self.committers)
+        self.steps = len(self.laps)
         self.crew = Crew(self.committers, self.work)
 
     def work(self, number: int) -> None:

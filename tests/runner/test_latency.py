@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from bench_cli import registry
 from bench_cli.errors import VerificationFailed
 from bench_cli.interfaces import BodyInfo, Engines, Setting, SteppedBody
-from bench_cli.runner.latency import Pass, pooled, tell, warnings
+from bench_cli.runner.latency import Pass, Schedule, pooled, tell, warnings
 from bench_cli.stats.histogram import Histogram
 from bench_cli.workloads.base import PlainBody
 
@@ -265,3 +266,65 @@ def test_a_stored_histogram_survives_a_round_trip_through_a_row() -> None:
     told = row(Stepping(stalling), Pass(2_000, 1000, 50 * MS))
     again = Histogram.from_json(told["response"])
     assert again.quantile(0.99) == told["response"]["p99"]
+
+
+# --- several threads at once -----------------------------------------------------------------
+
+
+class Together(PlainBody):
+    """Two threads whose steps meet: neither can do one without the other. Its clock stands still
+    meanwhile, so that neither runs out of time before the other."""
+
+    steps = 20
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.info = BodyInfo(2 * self.steps, now=self.clock.now, sleep=self.clock.sleep, threads=2)
+        self.meeting = threading.Barrier(2)
+        self.done: list[int] = []
+        self.verified = 0
+
+    def prepare(self) -> None:
+        self.clock.ns += 5 * MS
+        self.done.clear()
+
+    def stepper(self) -> Callable[[], object]:
+        def step() -> None:
+            self.meeting.wait()
+            self.done.append(threading.get_ident())
+
+        return step
+
+    def verify_steps(self, count: int) -> None:
+        assert count == len(self.done)
+        assert len(set(self.done)) == 2
+        self.verified += count
+
+
+@pytest.mark.parametrize("rate", [0, 1_000_000])
+def test_steps_of_several_threads_are_told_together(rate: int) -> None:
+    body = Together()
+    found = tell(body, Pass(100, rate, 10 * MS))
+    assert found["ops"] >= 100
+    assert body.verified == found["ops"] + 40  # with the warm-up
+    assert Histogram.from_json(found["service"]).total == found["ops"]
+    if rate:
+        assert Histogram.from_json(found["response"]).total == found["ops"]
+
+
+def test_threads_take_turns_on_the_schedule() -> None:
+    schedule = Schedule(origin_ns=500, first=10, threads=4, rate_per_s=1_000)
+    due = sorted(schedule.due(thread, index) for thread in range(4) for index in range(5))
+    assert due == [500 + number * MS for number in range(10, 30)]
+
+
+def test_a_step_that_fails_on_a_thread_fails_the_pass() -> None:
+    class Failing(Together):
+        def stepper(self) -> Callable[[], object]:
+            def step() -> None:
+                raise VerificationFailed("no step")
+
+            return step
+
+    with pytest.raises(VerificationFailed, match="no step"):
+        tell(Failing(), Pass(100, 0, 1))
