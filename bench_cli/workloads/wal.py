@@ -292,7 +292,7 @@ class SustainedBody(LogBody):
         """A log of its own for each sample: what the last one left on disk must not count."""
         self.log.close()
         shutil.rmtree(self.place, ignore_errors=True)
-        self.log = self.backend.open(self.place, self.options)
+        self.log = self.open_log()
         self.mark()
 
     def run(self) -> None:
@@ -350,9 +350,18 @@ class RecoverBody(PlainBody):
         expect("tail", self.found.tail, "clean")
 
 
-def _append(setting: Setting) -> Body:
+def _refuse_groups(setting: Setting) -> None:
     if parse_flush(str(setting.params["flush"])).kind == "group":
         raise Unsupported("in a group an append is not yet durable: wal.commit waits until it is")
+
+
+def _sustained(setting: Setting) -> Body:
+    _refuse_groups(setting)
+    return SustainedBody(setting)
+
+
+def _append(setting: Setting) -> Body:
+    _refuse_groups(setting)
     return (ColdAppendBody if setting.params["state"] == "cold" else AppendBody)(setting)
 
 
@@ -404,13 +413,14 @@ def _log_needs(params: Mapping[str, Any]) -> Needs:
 _FORMAT = choice("format", "binary", "how records are written", "binary", "text")
 _SEGMENT = size("segment", 64 * MIB, "bytes of one log file before it rotates", 64 * KIB)
 _RECORD = size("record", 512, "payload bytes of one record", most=32 * MIB)
+_FLUSH = Parameter("flush", "flush", NEVER, "when records become durable by themselves")
 
 WORKLOADS = (
     Declared("wal.append", "wal", "WAL append", "append one record", _append,
              (_RECORD, _FORMAT, _SEGMENT,
               choice("state", "steady", "pages exist, or are touched first", "steady", "cold"),
               count("batch", 1, "records of one append_many; 1: append", most=65_535),
-              Parameter("flush", "flush", NEVER, "when records become durable by themselves")),
+              _FLUSH),
              needs_of=_log_needs, ceiling_of=_append_ceiling),
     Declared("wal.append_remove", "wal", "WAL operations", "append a remove record", RemoveBody,
              (_FORMAT, _SEGMENT), frozenset({Capability.FILE_RECORDS}), _log_needs,
@@ -420,9 +430,10 @@ WORKLOADS = (
               _SEGMENT),
              frozenset({Capability.SYNC}), _log_needs, _sync_ceiling, synced=True),
     Declared("wal.sustained", "wal", "WAL sustained", "append without a pause, with rotation",
-             SustainedBody,
+             _sustained,
              (size("record", 32 * KIB, "payload bytes of one record", most=32 * MIB),
-              size("total", 256 * MIB, "bytes appended in one sample", MIB), _FORMAT, _SEGMENT),
+              size("total", 256 * MIB, "bytes appended in one sample", MIB), _FORMAT, _SEGMENT,
+              _FLUSH),
              needs_of=_log_needs, ceiling_of=_sustained_ceiling),
     Declared("wal.recover", "wal", "WAL recovery", "read a log and rebuild which files live",
              RecoverBody,
