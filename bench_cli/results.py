@@ -132,6 +132,10 @@ class RunResult:
     interrupted: bool = False
     settings: dict[str, Any] = field(default_factory=dict)  # seed, quick, core ...
     ab: AbSession | None = None
+    wall_s: float = 0.0
+    """Seconds of the run, earlier sessions' processes included; 0.0 where they were not noted."""
+    sampled_s: float = 0.0
+    """Of them, in timed samples that count and in preparing their batches; limits' included."""
 
 
 # --- reading ---------------------------------------------------------------------------------

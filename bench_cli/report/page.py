@@ -119,6 +119,10 @@ def _verdict(result: RunResult, columns: int) -> Iterator[Styled]:
     tone = Tone.BAD if counts["failed"] else Tone.GOOD
     total = "1 row" if len(result.results) == 1 else f"{len(result.results)} rows"
     yield Styled(f"{total}: {', '.join(told) or 'nothing ran'}.", tone)
+    if result.wall_s:
+        share = f"{result.sampled_s / result.wall_s:.0%} of {result.wall_s:,.0f} s"
+        told = [f"{share} went into timed samples and their preparation."]
+        yield from _told(told, columns, Tone.DIM)
     if result.interrupted:
         yield from _told(
             ["Interrupted: these are the rows that were finished."], columns, Tone.WARN

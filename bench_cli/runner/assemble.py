@@ -50,6 +50,25 @@ class Outcome:
         return int(self.answers[0]["cell"]["batches"]) if self.answers else None
 
 
+def sampled_s(outcomes: Sequence[Outcome]) -> float:
+    """Seconds spent in the samples that count and in preparing their batches: not in starting
+    processes, building what is measured, warming up, verifying or counting."""
+    answers = [answer for outcome in outcomes for answer in outcome.answers]
+    cells = [answer["cell"] for answer in answers]
+    cells += [limit for answer in answers for limit in answer["limits"].values()]
+    return sum(map(_sampled_ns, cells)) / 1e9
+
+
+def _sampled_ns(cell: Answer) -> float:
+    """The loop's own time is part of a sample; it was taken off ``time_ns`` and is put back."""
+    noisy, times = cell["noisy"], cell["time_ns"]
+    if not times:
+        return 0.0
+    of_operations = 1 - noisy.get("overhead_share", 0.0)
+    raw = sum(times) / of_operations if of_operations > 0 else 0.0
+    return float(raw + noisy.get("prepare_ns_per_op", 0.0) * cell["ops"] * len(times))
+
+
 def empty_row(cell: Cell, workload: Workload, status: str, reason: str | None) -> Row:
     return Row(
         id=cell.id,

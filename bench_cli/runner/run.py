@@ -15,7 +15,7 @@ from bench_cli.evidence import Evidence
 from bench_cli.interfaces import Reporter
 from bench_cli.results import Row, RunResult
 from bench_cli.run_store import Entry, RunStore
-from bench_cli.runner.assemble import Outcome, empty_row, limit_rows, row_of
+from bench_cli.runner.assemble import Outcome, empty_row, limit_rows, row_of, sampled_s
 from bench_cli.runner.durability import durability_of
 from bench_cli.runner.job import Runner, ask, job_of, open_scratch
 from bench_cli.runner.plan import Plan, Turn, latency_ops
@@ -93,6 +93,8 @@ def execute(
         results=rows,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         interrupted=interrupted,
+        wall_s=now() - began,
+        sampled_s=sampled_s(list(outcomes.values())),
     )
 
 

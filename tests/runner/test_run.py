@@ -106,6 +106,27 @@ def test_rows_come_in_the_order_of_the_plan_and_limits_join_by_themselves(run: A
     assert len(result.results[2].samples.time_ns) == 6  # both rows' processes
 
 
+def test_a_result_tells_how_long_the_run_and_its_samples_took(tmp_path: Path) -> None:
+    """Two samples of 1 s of operations, 1 s of loop and 1 s of preparation in each process, and a
+    limit's two of 0.5 s beside them; the clock says 12 s in all."""
+
+    def slow(job: Job, timeout_ns: int) -> dict[str, Any]:
+        cell = measured(job, 1e8) | {"noisy": {"overhead_share": 0.5, "prepare_ns_per_op": 1e8}}
+        limit = measured(job, 5e7) | {"noisy": {}}
+        return {"ok": True, "cell": cell, "limits": dict.fromkeys(job.limits, limit)}
+
+    clock = iter([100.0, *([106.0] * 4), 112.0])
+    store = RunStore(tmp_path / "run.journal.jsonl", Header(result="run.json"))
+    result = execute(
+        make_plan([cell("a", processes=2)], seed=1), LIMIT_CELLS,
+        settings=RunSettings(tmp_path / "scratch"), reporter=Watcher(), store=store,
+        environment={}, runner=slow, now=lambda: next(clock),
+    )  # fmt: skip
+    store.close(keep=False)
+    assert result.wall_s == 12.0
+    assert result.sampled_s == 2 * (2 * 3.0 + 2 * 0.5)
+
+
 def test_later_processes_do_the_work_the_first_one_settled(run: Any) -> None:
     asked: list[int | None] = []
 
