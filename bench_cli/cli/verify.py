@@ -37,12 +37,15 @@ if TYPE_CHECKING:
     "--images",
     type=click.IntRange(1),
     metavar="N",
-    help="Distinct crash images of each log [20,000] and of each engine on one [2,000].",
+    help="Distinct crash images of each flush policy of a log and of each engine on one [2,000; of "
+    "a compiled log in the binary format 100,000].",
 )
 @click.option(
     "--kills", type=click.IntRange(0), metavar="N", help="SIGKILLs of each log's writer [200]."
 )
-@click.option("--thorough", is_flag=True, help="1,000,000 images and 10,000 kills of each log.")
+@click.option(
+    "--thorough", is_flag=True, help="1,000,000 images of each policy and 10,000 kills of each log."
+)
 @click.option(
     "--seed",
     type=int,
@@ -121,7 +124,7 @@ def _effort(images: int | None, kills: int | None, seed: int, thorough: bool) ->
 
     effort = replace(THOROUGH if thorough else Effort(), seed=seed)
     if images is not None:
-        effort = replace(effort, images=images, engine_images=images)
+        effort = replace(effort, images=images, native_images=images, engine_images=images)
     return effort if kills is None else replace(effort, kills=kills)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench_cli.errors import BenchError
-from bench_cli.faults.history import History, Kept, Need, Step, drive
+from bench_cli.faults.history import History, Kept, Need, drive
 from bench_cli.faults.images import Content, DiskState
 from bench_cli.faults.judge import out_of_bounds, violation
+from bench_cli.faults.policies import Step
 from bench_cli.faults.recorder import HOME, QUICK_HOME, ImageFiles, Recorder
 from bench_cli.interfaces import LogBackend, LogOptions, Recovery
 
@@ -152,7 +153,7 @@ def second_life(
     seed: int,
 ) -> str | None:
     disk = Recorder(image)
-    over = LogOptions(options.format, options.segment_size, disk)
+    over = replace(options, file_system=disk)
     base = found[0][0] - 1 if found else _base(backend, over, image, need)
     if base is None:
         return "a log that was recovered cannot be opened"
@@ -173,7 +174,7 @@ def second_life(
 
 def _base(backend: LogBackend, over: LogOptions, image: Content | None, need: Need) -> int | None:
     """What an empty log counts from: asked of a copy, since reading does not tell."""
-    trial = LogOptions(over.format, over.segment_size, Recorder(image))
+    trial = replace(over, file_system=Recorder(image))
     try:
         log = backend.open(HOME, trial)
         base = log.append(b"") - 1
@@ -188,5 +189,5 @@ def record(
 ) -> tuple[Recorder, History]:
     """One undisturbed life of a log, from an empty disk."""
     disk, history = Recorder(), History()
-    drive(backend, LogOptions(options.format, options.segment_size, disk), planned, history)
+    drive(backend, replace(options, file_system=disk), planned, history)
     return disk, history

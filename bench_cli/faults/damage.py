@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 
 from bench_cli.faults.crashes import Reading, Tally, record
-from bench_cli.faults.history import History, Kept, Step
+from bench_cli.faults.history import History, Kept
 from bench_cli.faults.images import SECTOR, Content
 from bench_cli.faults.judge import unfaithful
+from bench_cli.faults.policies import Step
 from bench_cli.faults.recorder import Recorder
 from bench_cli.interfaces import LogBackend, LogOptions, Recovery
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench_cli.errors import BenchError
 from bench_cli.faults.crashes import Crashes, Tally
-from bench_cli.faults.history import History, Kept, Step, drive, steps
+from bench_cli.faults.history import History, Kept, drive, steps
+from bench_cli.faults.policies import Step, under_policy
 from bench_cli.faults.recorder import HOME, SHORT, Fault, Recorder, no_fault
 from bench_cli.interfaces import LogBackend, LogOptions
 
@@ -51,7 +52,7 @@ class Life:
     ) -> tuple[Recorder, History]:
         disk = Recorder(self.content, fault)
         history = History.after(self.found, 0) if self.found else History()
-        over = LogOptions(options.format, options.segment_size, disk)
+        over = replace(options, file_system=disk)
         drive(backend, over, self.planned, history)
         return disk, history
 
@@ -59,7 +60,10 @@ class Life:
 def lives(backend: LogBackend, options: LogOptions, seed: int) -> list[Life]:
     """From an empty disk, and from what a crash left."""
     planned = [*steps(seed, 40, "every-8"), Step("append", 1, (b"last",)), Step("sync")]
-    planned = [step for step in planned if step.do != "close"] + [Step("close")]
+    planned = [step for step in planned if step.do != "close"]
+    if options.flush is not None:
+        planned = under_policy([step for step in planned if step.do != "sync"], seed)
+    planned.append(Step("close"))
     first = Life("new", None, (), planned)
     short = Life("crashed", None, (), [*steps(seed, 6, "every-8", 30, reset=False)])
     disk, history = short.lead(backend, options, no_fault)
@@ -101,7 +105,7 @@ def _one(
     tally.images += crashes.images
     for failure in crashes.failures:
         tally.fail("D", failure.reason, failure.where, failure.image)
-    reason = _reopens(backend, LogOptions(options.format, options.segment_size, disk))
+    reason = _reopens(backend, replace(options, file_system=disk))
     if reason:
         tally.fail("D", reason, where)
 

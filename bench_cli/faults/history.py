@@ -5,24 +5,21 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from bench_cli.errors import BenchError, LogClosed, LogPoisoned
+from bench_cli.faults.policies import Hands, Promises, Step
 from bench_cli.faults.recorder import HOME, Recorder
-from bench_cli.interfaces import LogBackend, LogOptions, TruncatableLog, WriteAheadLog
+from bench_cli.interfaces import (
+    CommittedLog,
+    LogBackend,
+    LogOptions,
+    TruncatableLog,
+    WriteAheadLog,
+)
 
 Kept = tuple[int, int, bytes]
 """(sequence, kind, payload) of one record."""
-
-
-class Step(NamedTuple):
-    """``do``: append, batch, sync, reset, truncate, close. A batch has several payloads.
-    ``truncate`` is asked to keep the newest ``keep`` records; a log that cannot is not asked."""
-
-    do: str
-    kind: int = 1
-    payloads: tuple[bytes, ...] = ()
-    keep: int = 0
 
 
 POLICIES = {"record": 1, "every-8": 8, "never": 0}
@@ -115,16 +112,24 @@ def drive(
     history: History,
 ) -> None:
     """Do the steps over the recorder in ``options``. An error is met as a careful user would:
-    the log must then refuse everything until it is opened again, and the rest is left out."""
+    the log must then refuse everything until it is opened again, and the rest is left out. With a
+    flush policy the clock in ``options`` is moved by the steps."""
     disk = options.file_system
     assert isinstance(disk, Recorder)
+    promises = None
+    if options.flush is not None:
+        assert isinstance(options.clock, Hands)
+        promises = Promises(options.flush, options.clock)
     try:
         log = backend.open(HOME, options)
     except (BenchError, OSError):
         return
     try:
         for step in planned:
-            _do(log, step, history, disk)
+            if promises is None:
+                _do(log, step, history, disk)
+            else:
+                _commit(cast(CommittedLog, log), step, history, disk, promises)
     except (BenchError, OSError) as error:
         _failed(log, error, history)
 
@@ -152,6 +157,30 @@ def _do(log: WriteAheadLog, step: Step, history: History, disk: Recorder) -> Non
     else:
         log.sync() if step.do == "sync" else log.close()
         history.mark(len(disk.ops), promised=now.attempted)
+
+
+def _commit(
+    log: CommittedLog, step: Step, history: History, disk: Recorder, promises: Promises
+) -> None:
+    """``_do`` for a log under a policy. A tick that fails does not say so."""
+    errors = disk.errors
+    if step.do == "commit":
+        history.attempt(len(disk.ops), step)
+        log.commit(step.payloads[0], step.kind)
+        history.mark(len(disk.ops), written=history.now.attempted)
+    elif step.do == "tick":
+        promises.clock.at += step.keep
+        log.tick()
+    elif step.do == "wait":
+        log.wait(max(0, history.now.written - step.keep))
+    else:
+        _do(log, step, history, disk)
+    if step.do == "tick" and disk.errors > errors:
+        return
+    now = history.now
+    promised = promises.after(log, step, now.written, now.promised)
+    if promised != now.promised:
+        history.mark(len(disk.ops), promised=promised)
 
 
 def _truncate(log: TruncatableLog, step: Step, history: History, disk: Recorder) -> None:

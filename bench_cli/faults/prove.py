@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +20,7 @@ from bench_cli.faults import damage, engines, failing, files
 from bench_cli.faults.crashes import Crashes, Failure, Tally, record
 from bench_cli.faults.history import POLICIES, steps
 from bench_cli.faults.kills import Killing
+from bench_cli.faults.policies import FLUSH, FLUSHES, Hands, under_policy
 from bench_cli.interfaces import Backend, Capability, Durability, LogBackend, LogOptions
 
 RECORDS = 50
@@ -27,30 +28,45 @@ SEGMENTS = (4096, 8192)
 LARGE, EACH_LARGE = 300, 4  # bytes of all records in one recording of so many: it rotates often
 ROTATED, ROTATED_STEP = 130, 29  # records; one bit and one length in so many
 PER_RECORDING = 1000  # images; more of one recording say less than another recording
+ERRORS_UNDER = (FLUSH + "records", FLUSH + "time", FLUSH + "group")
+"""Policies under which calls fail too: each has another way of syncing."""
 MAX_EMPTY = 200  # recordings in a row without an image that is new
 
 SETTINGS = {"record": "record", "every-8": "every", "never": "never"}
-"""What a recorded policy is called in the settings of a row."""
+"""What a policy is called in the settings of a row, where its user syncs the log; those of the log
+itself are called ``flush-<kind>`` in both places."""
 
 Advance = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much of each layer: distinct images, those of an engine on a log, kills, records of the
-    damaged log, flipped pairs.
-    ``policies`` and ``seed`` choose what is recorded."""
+    """How much of each layer: distinct images of each policy of a log (``native_images``: of a
+    compiled one in the binary format), those of an engine on a log, kills, records of the damaged
+    log, flipped pairs. ``policies`` and ``seed`` choose what is recorded."""
 
-    images: int = 20_000
+    images: int = 2_000
+    native_images: int = 100_000
     engine_images: int = 2_000
     kills: int = 200
     records: int = 24
     pairs: int = 2000
     seed: int = 42
-    policies: tuple[str, ...] = tuple(POLICIES)
+    policies: tuple[str, ...] = (*POLICIES, *(FLUSH + kind for kind in FLUSHES))
+
+    def of_each(self, core: str, form: str) -> int:
+        """Images of each policy."""
+        return self.native_images if (core, form) == ("native", "binary") else self.images
 
 
-THOROUGH = Effort(images=1_000_000, engine_images=100_000, kills=10_000, records=500, pairs=200_000)
+THOROUGH = Effort(
+    images=1_000_000,
+    native_images=1_000_000,
+    engine_images=100_000,
+    kills=10_000,
+    records=500,
+    pairs=200_000,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +145,16 @@ def work_of(subject: Subject, effort: Effort) -> int:
     if not _keeps(backend):
         return 0
     kills = effort.kills * 20
-    return kills if not _injectable(backend) else kills + effort.images
+    if not _injectable(backend):
+        return kills
+    each = effort.of_each(subject.core or backend.core, subject.format)
+    return kills + each * len(_policies(backend, effort))
+
+
+def _policies(backend: LogBackend, effort: Effort) -> list[str]:
+    """Those that the log can be put under."""
+    committed = Capability.COMMIT in backend.capabilities
+    return [one for one in effort.policies if committed or not one.startswith(FLUSH)]
 
 
 def _keeps(backend: LogBackend) -> bool:
@@ -154,12 +179,16 @@ def prove(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> 
         return proof
     tally = Tally()
     if not proof.black_box:
-        proof.settings = tuple(SETTINGS[policy] for policy in effort.policies)
+        proof.settings = tuple(SETTINGS.get(one, one) for one in _policies(backend, effort))
         with rarely_collected():
             _crash(subject, backend, effort, tally, advance)
         proof.images, proof.lives = tally.images, tally.lives
         options = LogOptions(subject.format, SEGMENTS[0])
         proof.errors = failing.check(backend, options, tally, effort.seed)
+        for policy in _policies(backend, effort):
+            if policy in ERRORS_UNDER:
+                over = replace(options, flush=FLUSHES[policy.removeprefix(FLUSH)], clock=Hands())
+                proof.errors += failing.check(backend, over, tally, effort.seed)
         _damage(backend, options, effort, proof, tally)
     elif level.damage == "C2":
         proof.settings = ("never",)
@@ -210,29 +239,43 @@ def _crash(
     tally: Tally,
     advance: Advance,
 ) -> None:
-    """Recordings of many seeds and of each policy, until there are enough images."""
-    number = empty = 0
-    while tally.images < effort.images and not tally.enough and empty < MAX_EMPTY:
-        before = tally.images
-        policy = effort.policies[number % len(effort.policies)]
-        segment = SEGMENTS[number // len(effort.policies) % len(SEGMENTS)]
-        crash(subject, backend, policy, segment, effort.seed + number, tally)
-        empty = 0 if tally.images > before else empty + 1
-        advance(tally.images - before)
-        number += 1
+    """Recordings of many seeds of each policy, until there are enough images of each."""
+    each = effort.of_each(subject.core or backend.core, subject.format)
+    for policy in _policies(backend, effort):
+        number = empty = 0
+        began = tally.images
+        while tally.images < began + each and not tally.enough and empty < MAX_EMPTY:
+            before = tally.images
+            segment = SEGMENTS[number % len(SEGMENTS)]
+            left = began + each - before
+            crash(subject, backend, policy, segment, effort.seed + number, tally, left)
+            empty = 0 if tally.images > before else empty + 1
+            advance(tally.images - before)
+            number += 1
 
 
 def crash(
-    subject: Subject, backend: LogBackend, policy: str, segment: int, seed: int, tally: Tally
+    subject: Subject,
+    backend: LogBackend,
+    policy: str,
+    segment: int,
+    seed: int,
+    tally: Tally,
+    most: int = PER_RECORDING,
 ) -> None:
     """One recording and its images: what a failure of layer A is replayed by."""
     options = LogOptions(subject.format, segment)
     where = f"policy={policy} segment={segment} seed={seed}"
     size = 0 if seed % EACH_LARGE else LARGE
-    disk, history = record(backend, options, steps(seed, RECORDS, policy, size=size))
+    planned = steps(seed, RECORDS, policy if policy in POLICIES else "never", size=size)
+    if policy.startswith(FLUSH):
+        flush = FLUSHES[policy.removeprefix(FLUSH)]
+        options = replace(options, flush=flush, clock=Hands())
+        planned = under_policy(planned, seed)
+    disk, history = record(backend, options, planned)
     for complaint in history.complaints:
         tally.fail("A", complaint, where)
-    Crashes(backend, options, disk, history, tally, where, seed).check(PER_RECORDING)
+    Crashes(backend, options, disk, history, tally, where, seed).check(min(most, PER_RECORDING))
 
 
 def _kill(subject: Subject, effort: Effort, proof: Proof, scratch: Path) -> None:

@@ -71,12 +71,14 @@ class RecordedMapping:
 
 
 class Recorder:
-    """``ops`` is what was done, in order; ``calls`` counts calls that ``fault`` was asked about.
+    """``ops`` is what was done, in order; ``calls`` counts calls that ``fault`` was asked about,
+    ``errors`` those that it failed for good.
     ``content`` is what the disk holds at the start, by name in ``HOME``, all of it durable."""
 
     def __init__(self, content: Mapping[str, bytes] | None = None, fault: Fault = no_fault):
         self.ops: list[Op] = []
         self.calls = 0
+        self.errors = 0
         self.files: list[bytearray] = []
         self.fault = fault
         self.folders: dict[str, dict[str, int]] = {str(ROOT): {}}
@@ -97,6 +99,7 @@ class Recorder:
         self.calls += 1
         number = self.fault(call)
         if number > 0:
+            self.errors += number != errno.EINTR
             raise OSError(number, os.strerror(number))
         return number == SHORT
 

@@ -6,7 +6,8 @@ from bench_cli.faults import damage, engines, failing
 from bench_cli.faults.bugs import BUGS, SOUND, Bug
 from bench_cli.faults.crashes import Crashes, Failure, Tally, record
 from bench_cli.faults.engine_bugs import ENGINE_BUGS, SOUND_ENGINES, EngineBug
-from bench_cli.faults.history import POLICIES, Step, steps
+from bench_cli.faults.history import POLICIES, steps
+from bench_cli.faults.policies import Step
 from bench_cli.interfaces import Capability, LogBackend, LogOptions
 from bench_cli.wal.log import BasicBackend
 
