@@ -33,7 +33,7 @@ cdef tuple reopen(backend, directory, options, replay_fn function, void *context
         segments.release()
         raise
     segments.resume(scan)
-    return NativeLog(options, segments, scan), found
+    return under_policy(NativeLog(options, segments, scan), options), found
 
 
 cdef object recovered(directory, options, apply):

@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench_cli.errors import LogClosed, LogPoisoned, LogWriteFailed, RecordTooLarge
-from bench_cli.interfaces import CommittedLog, LogOptions
+from bench_cli.flushing import parse_flush
+from bench_cli.interfaces import CommittedLog, Item, LogOptions
+from bench_cli.registry import resolve
 from tests.contract.committed_logs import (
     OURS,
     PATIENCE_S,
@@ -630,6 +634,7 @@ def test_an_error_that_is_none_of_the_disk_reaches_the_one_who_synced(
 FORK = """
 import os, sys
 from pathlib import Path
+from typing import Any
 from tests.contract.committed_logs import open_committed
 from bench_cli.errors import LogClosed
 log = open_committed(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
@@ -658,3 +663,69 @@ def test_a_log_survives_a_fork_and_the_end_of_its_process(
     done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
     assert recovered(home / "log") == [b"before", b"after"]
+
+
+# --- together with the rest ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["log", "native"])
+def test_a_log_that_keeps_nothing_takes_every_policy(module: str, home: Path) -> None:
+    for policy in POLICIES:
+        log = open_committed(f"bench_cli.wal.{module}:NoneBackend", home, policy)
+        assert [log.append(b"x"), log.commit(b"y"), log.append_many([b"a", b"b"])] == [1, 2, 4]
+        log.wait(4)
+        stats = log.stats()
+        assert (stats.last_sequence, stats.durable_sequence, stats.syncs) == (4, 0, 0)
+        log.reset()
+        log.close()
+
+
+@pytest.mark.parametrize("subject", OURS, ids=label)
+def test_a_waiter_that_is_interrupted_leaves_the_others_waiting(
+    subject: str, home: Path, files: GatedFiles
+) -> None:
+    log = open_committed(subject, home, "group", files=files)
+    files.gate = gate = Gate()
+    calls = Calls()
+    calls.start(log.commit, b"leads")
+    gate.wait_for(1)
+    ticket = log.append(b"waits")
+    calls.start(log.wait, ticket)
+    given_up, main = threading.Event(), threading.main_thread().ident
+    assert main == threading.get_ident()
+
+    def interrupt() -> None:
+        while not given_up.wait(0.01):
+            signal.pthread_kill(main, signal.SIGINT)
+
+    calls.start(interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            log.wait(ticket)
+            pytest.fail("nothing interrupted it")
+    finally:
+        given_up.set()
+    gate.let(99)
+    assert calls.results() == [1, None, None]
+    assert durable(log) == 2
+    log.close()
+
+
+@pytest.mark.parametrize("core", ["log", "native"])
+def test_a_pool_stands_on_a_log_under_a_policy(core: str, home: Path) -> None:
+    logs = load(f"bench_cli.wal.{core}:MmapBackend")
+    pools: Any = resolve("rewards.pool", "python" if core == "log" else "native")
+    items = [Item("a", stock=100), Item("b", 3, stock=100)]
+    options = LogOptions(segment_size=1 << 20, flush=parse_flush("10 records"))
+    pool, log, _ = pools.recover(items, seed=1, backend=logs, directory=home, options=options)
+    drawn = [pool.draw() for _ in range(25)]
+    assert log.stats().durable_sequence == 20
+    pool.sync()
+    assert log.stats().durable_sequence == 25
+    pool.close()
+    log.close()
+    again, log, found = pools.recover(items, seed=1, backend=logs, directory=home, options=options)
+    assert (again.drawn, found.records) == (25, 25)
+    assert again.stock()["a"] == 100 - drawn.count("a")
+    again.close()
+    log.close()
