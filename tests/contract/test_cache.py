@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -261,6 +261,24 @@ def test_a_batch_stops_at_the_first_error_and_keeps_what_was_before(cache: Block
         with pytest.raises((TypeError, ValueError)):
             cache.write_many([("a", 0, b"0"), ("a", cache.file_size("a"), b"2"), wrong])  # type: ignore[list-item]
     assert cache.file_size("a") == 6
+
+
+def test_what_only_a_request_holds_lasts_until_its_batch_is_done(cache: BlockCache) -> None:
+    """Requests are tuples or lists, names equal or the same, sources of any kind."""
+
+    def requests(sources: Iterable[Any]) -> Any:
+        for n, source in enumerate(sources):
+            entry = ("".join(["a", "b"[: n % 5]]), n * 100, source)
+            yield list(entry) if n % 2 else entry
+
+    wanted = [bytes([n % 251]) * 100 for n in range(900)]
+    kinds = (bytes, bytearray, memoryview)
+    for name in ("a", "ab"):
+        cache.write(name, 0, bytes(90_000))
+    cache.write_many(requests(kinds[n % 3](data + b"") for n, data in enumerate(wanted)))
+    found = [bytearray(100) for _ in wanted]
+    assert cache.read_many(requests(found)) == 90_000
+    assert found == wanted
 
 
 def test_a_large_batch_over_existing_blocks_equals_single_writes(backend: CacheBackend) -> None:
