@@ -203,6 +203,26 @@ def test_draws_go_on_while_a_snapshot_is_written(backend: Any, logs: Any, tmp_pa
     life.end()
 
 
+def test_segments_that_are_covered_go_while_draws_go_on(
+    backend: Any, logs: Any, tmp_path: Path
+) -> None:
+    class Drawing(SystemFileSystem):
+        def rename(self, source: Path, target: Path) -> None:
+            pool.draw_many(3)
+            super().rename(source, target)
+
+    need(logs, Capability.TRUNCATE)
+    life = Life(backend, logs, tmp_path)
+    pool = life.begin()
+    for _ in range(5000):
+        pool.draw()
+    before = life.log.stats().segments
+    pool.snapshot(tmp_path, file_system=Drawing())
+    assert (before, life.log.stats().segments) == (4, 1)
+    life.after(pool)
+    life.end()
+
+
 def test_two_chains_are_kept_and_older_ones_removed(life: Life) -> None:
     pool = life.begin()
     for _ in range(3):

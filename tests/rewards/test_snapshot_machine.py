@@ -175,6 +175,41 @@ class SnapshotMachine(RuleBasedStateMachine):
             self.crash(cut, pick, most=pending)
         self.disk.fault = no_fault
 
+    @drawable
+    @rule(
+        incremental=st.booleans(),
+        count=st.sampled_from([1, 5, 150]),
+        call=st.integers(10, 70),
+        cut=st.booleans(),
+        pick=st.data(),
+    )
+    def snapshot_while_others_draw(
+        self, incremental: bool, count: int, call: int, cut: bool, pick: st.DataObject
+    ) -> None:
+        """Between the copy of the state and the name of the file; and perhaps a crash later."""
+        fault = At(call, stop)
+        drawn: list[int] = []
+
+        def draw_once(name: str) -> int:
+            if name == "rename" and not drawn and self.anything_left():
+                drawn.append(self.pool.drawn)
+                for _ in range(count if self.items is ENDLESS else 1):
+                    self.draw(1, True)
+            return fault(name)
+
+        self.disk.fault = draw_once
+        try:
+            self.pool.snapshot(HOME, incremental=incremental, file_system=self.disk)
+            self.settled()
+            self.durable = max(self.durable, drawn[0] if drawn else self.logged)
+        except SnapshotFailed:
+            assert self.refused
+            self.disk.fault = no_fault
+            self.sync()
+        except Stopped:
+            self.crash(cut, pick, most=len(self.drawn))
+        self.disk.fault = no_fault
+
     # --- crashes -----------------------------------------------------------------------------
 
     @rule(cut=st.booleans(), pick=st.data())
