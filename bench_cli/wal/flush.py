@@ -77,8 +77,9 @@ class FlushedLog:
         self._round = 0  # syncs begun
         self._groups = self._grouped = self._largest = self._oldest = 0
         self._sizes: list[int] = []
-        if isinstance(log, Stepped):
-            log.settle = self._settle
+        self._stepped = log if isinstance(log, Stepped) else None
+        if self._stepped is not None:
+            self._stepped.settle = self._settle
         watch(self)
         background = policy.kind in BACKGROUND and not self._driven
         self._thread = start(self._serve) if background else None
@@ -143,8 +144,7 @@ class FlushedLog:
         return False
 
     def _grown(self) -> int:
-        log = self._log
-        return log.grown if isinstance(log, Stepped) else log.stats().bytes
+        return self._log.stats().bytes if self._stepped is None else self._stepped.grown
 
     # --- durability --------------------------------------------------------------------------
 
@@ -234,9 +234,9 @@ class FlushedLog:
             self._covers = 0
 
     def _sync_log(self) -> None:
-        log = self._log
-        if not isinstance(log, Stepped):
-            log.sync()
+        log = self._stepped
+        if log is None:
+            self._log.sync()
             return
         reach, failed = log.begin_sync(), None
         self._turn.release()
