@@ -73,6 +73,7 @@ _WORKLOAD_MODULES = {
     "limits": "bench_cli.workloads.limits",
     "wal": "bench_cli.workloads.wal",
     "wal.commit": "bench_cli.workloads.wal_commit",
+    "wal.rotate": "bench_cli.workloads.wal_rotate",
     "wal.snapshot": "bench_cli.workloads.rewards_snapshot",
     "rewards": "bench_cli.workloads.rewards",
     "cache": "bench_cli.workloads.cache_files",

@@ -175,7 +175,8 @@ _RECORDED = ("wal.basic", "wal.mmap")
 
 
 def _prove(subjects: Sequence[Subject], effort: Effort, quiet: bool) -> list[Proof]:
-    from bench_cli import places
+    from bench_cli import evidence, places
+    from bench_cli.faults.engines import engine_of
     from bench_cli.faults.prove import prove, work_of
     from bench_cli.filesystem import CLOCK
 
@@ -185,6 +186,9 @@ def _prove(subjects: Sequence[Subject], effort: Effort, quiet: bool) -> list[Pro
     total = sum(work_of(subject, effort) for subject in subjects)
     with counting(total, quiet=quiet) as advance:
         for subject in subjects:
+            evidence.code_digest(
+                engine_of(subject.engine())
+            )  # what is loaded, not what comes later
             began = CLOCK.now_ns()
             proof = prove(subject, effort, scratch, advance)
             proof.seconds = (CLOCK.now_ns() - began) / 1e9

@@ -94,7 +94,7 @@ class Subject:
 class Proof:
     """``declared`` is the level that holds or not. ``images`` are those of layer A, distinct;
     ``lives`` of them were lived on in. ``nothing``: the log keeps nothing to prove.
-    ``settings``: what a row may be set to and be covered (``evidence.settings_of``).
+    ``by_policy``: the images of each. ``settings``: what a row may be set to and be covered (``evidence.settings_of``).
     ``black_box``: the backend takes no file system of ours, so only kills and damage were
     tried."""
 
@@ -108,6 +108,7 @@ class Proof:
     black_box: bool = False
     nothing: bool = False
     images: int = 0
+    by_policy: dict[str, int] = field(default_factory=dict)
     lives: int = 0
     errors: int = 0
     flips: int = 0
@@ -181,7 +182,7 @@ def prove(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> 
     if not proof.black_box:
         proof.settings = tuple(SETTINGS.get(one, one) for one in _policies(backend, effort))
         with rarely_collected():
-            _crash(subject, backend, effort, tally, advance)
+            proof.by_policy = _crash(subject, backend, effort, tally, advance)
         proof.images, proof.lives = tally.images, tally.lives
         options = LogOptions(subject.format, SEGMENTS[0])
         proof.errors = failing.check(backend, options, tally, effort.seed)
@@ -238,8 +239,10 @@ def _crash(
     effort: Effort,
     tally: Tally,
     advance: Advance,
-) -> None:
-    """Recordings of many seeds of each policy, until there are enough images of each."""
+) -> dict[str, int]:
+    """Recordings of many seeds of each policy, until there are enough images of each; how many
+    there were."""
+    found: dict[str, int] = {}
     each = effort.of_each(subject.core or backend.core, subject.format)
     for policy in _policies(backend, effort):
         number = empty = 0
@@ -252,6 +255,8 @@ def _crash(
             empty = 0 if tally.images > before else empty + 1
             advance(tally.images - before)
             number += 1
+        found[policy] = tally.images - began
+    return found
 
 
 def crash(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bench_cli.faults import damage, engines, failing
 from bench_cli.faults.bugs import BUGS, SOUND, Bug
 from bench_cli.faults.crashes import Crashes, Failure, Tally, record
 from bench_cli.faults.engine_bugs import ENGINE_BUGS, SOUND_ENGINES, EngineBug
 from bench_cli.faults.history import POLICIES, steps
-from bench_cli.faults.policies import Step
+from bench_cli.faults.policies import FLUSHES, Hands, Step, under_policy
+from bench_cli.faults.policy_bugs import POLICY_BUGS, SOUND_POLICIES, PolicyBug
 from bench_cli.interfaces import Capability, LogBackend, LogOptions
 from bench_cli.wal.log import BasicBackend
 
@@ -22,8 +25,8 @@ ENGINE_IMAGES = {"rewards": 2600, "cache": 900}  # in all; the pool has more way
 SPOILT_STEP = 11  # one bit in so many of the snapshots
 
 
-ALL: tuple[Bug, ...] = (*BUGS, *ENGINE_BUGS)
-ALL_SOUND: tuple[Bug, ...] = (*SOUND, *SOUND_ENGINES)
+ALL: tuple[Bug, ...] = (*BUGS, *POLICY_BUGS, *ENGINE_BUGS)
+ALL_SOUND: tuple[Bug, ...] = (*SOUND, *SOUND_POLICIES, *SOUND_ENGINES)
 
 
 def caught(bug: Bug) -> Failure | None:
@@ -31,6 +34,9 @@ def caught(bug: Bug) -> Failure | None:
     tally = Tally(stop_at=1)
     if isinstance(bug, EngineBug):
         _engine(bug, tally)
+        return tally.failures[0] if tally.failures else None
+    if isinstance(bug, PolicyBug):
+        _policies(bug, tally)
         return tally.failures[0] if tally.failures else None
     with bug.make() as backend:
         _crashes(backend, tally)
@@ -47,6 +53,22 @@ def _engine(bug: EngineBug, tally: Tally) -> None:
         engines.spoil(make, 1, tally, SPOILT_STEP)
         if not tally.enough:
             engines.crash(bug.engine, make, ENGINE_IMAGES[bug.engine], 1, tally, lambda count: None)
+
+
+def _policies(bug: PolicyBug, tally: Tally) -> None:
+    with bug.make() as backend:
+        for kind in bug.kinds:
+            options = replace(OPTIONS, flush=FLUSHES[kind], clock=Hands())
+            for seed in range(SEEDS):
+                planned = under_policy(steps(seed, 40, "never"), seed)
+                disk, history = record(backend, options, planned)
+                where = f"seed={seed} policy={kind}"
+                for complaint in history.complaints:
+                    tally.fail("A", complaint, where)
+                if not tally.enough:
+                    Crashes(backend, options, disk, history, tally, where, seed, 50).check(IMAGES)
+            if not tally.enough:
+                failing.check(backend, options, tally, seed=1)
 
 
 def _crashes(backend: LogBackend, tally: Tally) -> None:

@@ -1,0 +1,82 @@
+"""Flush policies with one mistake each, for the prover's own test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench_cli.faults.bugs import Bug, Variant
+from bench_cli.interfaces import Buffer, LogBackend, LogOptions, RecordKind
+from bench_cli.wal.flush import FlushedLog
+
+
+class Flushed(Variant):
+    """The Python twin behind a policy of this type."""
+
+    flushed: type[FlushedLog] = FlushedLog
+
+    def open(self, directory: Path, options: LogOptions) -> Any:
+        log = super().open(directory, options)
+        return self.flushed(log, options.flush, options.clock) if options.flush else log
+
+
+class OneMore(FlushedLog):
+    def _must_sync(self) -> bool:
+        return self._last - self._durable > self.policy.number
+
+
+class HalfTheBytes(FlushedLog):
+    def _grown(self) -> int:
+        return super()._grown() // 2
+
+
+class NeverDue(FlushedLog):
+    def tick(self) -> None:
+        """Whatever the time."""
+
+
+class CommitsFirst(FlushedLog):
+    def commit(self, payload: Buffer, kind: int = RecordKind.DATA) -> int:
+        return self.append(payload, kind)
+
+
+class GoesOn(FlushedLog):
+    def _fail(self, error: Any) -> None:
+        self._turn.notify_all()
+
+    def _sync_log(self) -> None:
+        self._log.sync()
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyBug(Bug):
+    """``kinds``: of the policies it is looked for under."""
+
+    kinds: tuple[str, ...] = ()
+
+
+def _bug(name: str, what: str, flushed: type[FlushedLog], *kinds: str) -> PolicyBug:
+    made: Callable[[], LogBackend] = type("Mistaken", (Flushed,), {"flushed": flushed})
+
+    @contextmanager
+    def make() -> Iterator[LogBackend]:
+        yield made()
+
+    return PolicyBug(name, what, make, kinds)
+
+
+POLICY_BUGS = (
+    _bug("one record more", "a policy of N records lets N of them unsynced", OneMore, "records"),
+    _bug("bytes by half", "a policy of N bytes counts half of them", HalfTheBytes, "bytes"),
+    _bug("time passed over", "nothing is synced when its time comes", NeverDue, "time", "async"),
+    _bug("commit before sync", "a commit returns when its record is written", CommitsFirst,
+         "group"),
+    _bug("failure forgotten", "the log goes on after a failed sync of a group", GoesOn, "group"),
+)  # fmt: skip
+
+SOUND_POLICIES = (
+    _bug("none, flushed", "the policies as they are", FlushedLog, "records", "time", "group"),
+)
