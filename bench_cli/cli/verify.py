@@ -186,9 +186,7 @@ def _prove(subjects: Sequence[Subject], effort: Effort, quiet: bool) -> list[Pro
     total = sum(work_of(subject, effort) for subject in subjects)
     with counting(total, quiet=quiet) as advance:
         for subject in subjects:
-            evidence.code_digest(
-                engine_of(subject.engine())
-            )  # what is loaded, not what comes later
+            evidence.code_digest(engine_of(subject.engine()))  # of what is loaded, not of later
             began = CLOCK.now_ns()
             proof = prove(subject, effort, scratch, advance)
             proof.seconds = (CLOCK.now_ns() - began) / 1e9

@@ -48,10 +48,14 @@ def store(proofs: Sequence[Proof], results: Path) -> None:
     kept = dict(evidence.load(results).proofs)
     for proof in proofs:
         made = as_dict(proof)
-        if not is_code(proof.backend) and _replaces(made, kept.get(proof.key)):
+        if _is_ours(proof.backend) and _replaces(made, kept.get(proof.key)):
             kept[proof.key] = made
     results.mkdir(parents=True, exist_ok=True)
     _write_durably(results / evidence.VERIFIED, _text(kept))
+
+
+def _is_ours(backend: str) -> bool:
+    return not is_code(backend) and registry.entry_of(backend).origin == "built in"
 
 
 def _replaces(made: Mapping[str, Any], earlier: Mapping[str, Any] | None) -> bool:
