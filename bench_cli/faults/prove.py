@@ -95,8 +95,8 @@ class Proof:
     """``declared`` is the level that holds or not. ``images`` are those of layer A, distinct;
     ``lives`` of them were lived on in. ``nothing``: the log keeps nothing to prove.
     ``by_policy``: the images of each. ``settings``: what a row may be set to and be covered
-    (``evidence.settings_of``). ``black_box``: the backend takes no file system of ours, so only kills and damage were
-    tried."""
+    (``evidence.settings_of``). ``black_box``: the backend takes no file system of ours, so only
+    kills and damage were tried."""
 
     backend: str
     core: str
