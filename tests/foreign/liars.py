@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench_cli.cache.python import Backend, Cache
-from bench_cli.interfaces import BlockStore, Buffer, LogOptions, RecordKind, WriteAheadLog
+from bench_cli.interfaces import (
+    BlockStore,
+    Buffer,
+    FileSystem,
+    Item,
+    LogOptions,
+    RecordKind,
+    SnapshotInfo,
+    WriteAheadLog,
+)
+from bench_cli.rewards.pool import Backend as PoolBackend
+from bench_cli.rewards.pool import Pool
+from bench_cli.rewards.snapshot import Frozen
 from tests.foreign.backends import SlowLog, SlowLogBackend
 
 
@@ -85,3 +98,36 @@ class OnlyCounts(SlowLogBackend):
 
     def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
         return _OnlyCounts(directory)  # type: ignore[return-value]  # as SlowLog
+
+
+class _SnapshotsNothing(Pool):
+    """Says that it kept everything, and leaves it all to the log."""
+
+    def snapshot(
+        self, directory: Path, *, incremental: bool = False, file_system: FileSystem | None = None
+    ) -> SnapshotInfo:
+        frozen = self.freeze()
+        return SnapshotInfo(str(directory / "none"), frozen.covered, 8)
+
+
+class SnapshotsNothing(PoolBackend):
+    name = "rewards.snapshots-nothing"
+
+    def open(self, items: Sequence[Item], **how: Any) -> Pool:
+        return _SnapshotsNothing(items, **how)
+
+
+class _SnapshotsOnce(Pool):
+    """Later snapshots are copies of the first."""
+
+    def freeze(self) -> Frozen:
+        now = super().freeze()
+        self.first = getattr(self, "first", now)
+        return Frozen(now.covered, now.next_id, self.first.left)
+
+
+class SnapshotsOnce(PoolBackend):
+    name = "rewards.snapshots-once"
+
+    def open(self, items: Sequence[Item], **how: Any) -> Pool:
+        return _SnapshotsOnce(items, **how)

@@ -30,6 +30,14 @@ MIB = 1 << 20
         ("cache.file_copy", "StoresNothing", {"store": "memory"}, "in the store"),
         ("wal.sustained", "OnlyCounts", {"total": MIB}, "records found by recovery"),
         ("wal.append", "OnlyCounts", {"record": 64}, "records found by recovery"),
+        ("wal.snapshot", "SnapshotsNothing", {}, "records left in the log"),
+        ("wal.snapshot", "SnapshotsOnce", {}, "stock recovered"),
+        (
+            "rewards.recover",
+            "SnapshotsNothing",
+            {"wal": "wal.basic", "draws": 300, "snapshot": "full", "segment": MIB},
+            "snapshots used",
+        ),
     ],
 )
 def test_a_lie_fails_the_row(
