@@ -264,18 +264,20 @@ def test_a_batch_stops_at_the_first_error_and_keeps_what_was_before(cache: Block
 
 
 def test_what_only_a_request_holds_lasts_until_its_batch_is_done(cache: BlockCache) -> None:
-    """Requests are tuples or lists, names equal or the same, sources of any kind."""
+    """Requests are tuples, lists or what gives its parts away; names are equal or the same."""
 
     def requests(sources: Iterable[Any]) -> Any:
         for n, source in enumerate(sources):
             entry = ("".join(["a", "b"[: n % 5]]), n * 100, source)
-            yield list(entry) if n % 2 else entry
+            yield (tuple, list, iter)[n % 3](entry)
 
     wanted = [bytes([n % 251]) * 100 for n in range(900)]
     kinds = (bytes, bytearray, memoryview)
     for name in ("a", "ab"):
         cache.write(name, 0, bytes(90_000))
-    cache.write_many(requests(kinds[n % 3](data + b"") for n, data in enumerate(wanted)))
+    cache.write_many(
+        requests(kinds[n % 4 % 3](bytes(bytearray(data))) for n, data in enumerate(wanted))
+    )
     found = [bytearray(100) for _ in wanted]
     assert cache.read_many(requests(found)) == 90_000
     assert found == wanted
