@@ -91,7 +91,12 @@ def _first_failure(proof: Mapping[str, Any]) -> str:
 
 def counts_of(proof: Mapping[str, Any]) -> str:
     """``100,000 images, 1,000 kills, seed 42``."""
-    named = [("images", "images"), ("kills", "kills"), ("errors", "errors")]
+    named = [
+        ("images", "images"),
+        ("kills", "kills"),
+        ("crashes", "ext4 crashes"),
+        ("errors", "errors"),
+    ]
     told = [f"{int(proof[name]):,} {word}" for name, word in named if proof.get(name)]
     damages = int(proof.get("flips", 0)) + int(proof.get("damages", 0))
     told += [f"{damages:,} damages"] if damages else []
@@ -124,4 +129,4 @@ def _is_proof(one: Any) -> bool:
     )
 
 
-_COUNTED = ("images", "kills", "errors", "flips", "damages")
+_COUNTED = ("images", "kills", "crashes", "errors", "flips", "damages")

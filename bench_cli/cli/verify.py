@@ -47,6 +47,12 @@ if TYPE_CHECKING:
     "--thorough", is_flag=True, help="1,000,000 images of each policy and 10,000 kills of each log."
 )
 @click.option(
+    "--real-kernel",
+    is_flag=True,
+    help="Also shut a real ext4 down under each log's writer, 300 times (root; a mount namespace "
+    "of its own).",
+)
+@click.option(
     "--seed",
     type=int,
     default=42,
@@ -85,6 +91,7 @@ def command(
     images: int | None,
     kills: int | None,
     thorough: bool,
+    real_kernel: bool,
     seed: int,
     self_test: bool,
     peers: bool,
@@ -113,7 +120,10 @@ def command(
     if peers:
         return _peers(images or _PEER_IMAGES, seed, quiet)
     subjects = _subjects(backends, core, formats, allow_code)
-    proofs = _prove(subjects, _effort(images, kills, seed, thorough), quiet)
+    effort = _effort(images, kills, seed, thorough)
+    if real_kernel:
+        effort = _with_kernel(effort, thorough)
+    proofs = _prove(subjects, effort, quiet)
     return _report(proofs, json_to)
 
 
@@ -126,6 +136,20 @@ def _effort(images: int | None, kills: int | None, seed: int, thorough: bool) ->
     if images is not None:
         effort = replace(effort, images=images, native_images=images, engine_images=images)
     return effort if kills is None else replace(effort, kills=kills)
+
+
+def _with_kernel(effort: Effort, thorough: bool) -> Effort:
+    """With crashes of a real file system, or a word on why there are none."""
+    from dataclasses import replace
+
+    from bench_cli.faults import kernel
+    from bench_cli.report import console
+    from bench_cli.report.model import Tone
+
+    if reason := kernel.why_not():
+        console.say([f"! no real kernel is crashed: {reason}"], Tone.WARN, sys.stderr)
+        return effort
+    return replace(effort, crashes=10_000 if thorough else 300)
 
 
 def _subjects(

@@ -172,7 +172,8 @@ def _commit(
         promises.clock.at += step.keep
         log.tick()
     elif step.do == "wait":
-        log.wait(max(0, history.now.written - step.keep))
+        if history.now.written > step.keep:
+            log.wait(history.now.written - step.keep)
     else:
         _do(log, step, history, disk)
     if step.do == "tick" and disk.errors > errors:

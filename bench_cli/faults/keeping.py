@@ -98,6 +98,7 @@ def shown(proof: Proof) -> Verified:
         errors=proof.errors,
         damages=proof.flips + proof.damages,
         kills=proof.kills,
+        crashes=proof.crashes,
         seed=proof.seed,
         seconds=proof.seconds,
     )

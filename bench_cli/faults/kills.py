@@ -87,7 +87,7 @@ def write(backend: LogBackend, directory: Path, options: LogOptions, life: int, 
     log.close()
 
 
-def _forked(work: Callable[[int], None]) -> tuple[int, int]:
+def forked(work: Callable[[int], None]) -> tuple[int, int]:
     """(process, the end of its pipe to read)."""
     reading, writing = os.pipe()
     process = os.fork()
@@ -155,7 +155,7 @@ def _one_log(
     last = 0
     for _ in range(min(LIVES, killing.count - kept.kills)):
         life = killing.seed << 20 | kept.kills
-        process, pipe = _forked(lambda to, life=life: write(backend, directory, options, life, to))  # type: ignore[misc]  # a default binds the life
+        process, pipe = forked(lambda to, life=life: write(backend, directory, options, life, to))  # type: ignore[misc]  # a default binds the life
         told, _, killed = _kill_after(process, pipe, draw)
         kept.kills += 1
         eras.append((last + 1, life))

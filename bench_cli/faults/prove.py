@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from bench_cli import registry
 from bench_cli.errors import VerificationFailed
 from bench_cli.evidence import key_of
-from bench_cli.faults import damage, engines, failing, files
+from bench_cli.faults import damage, engines, failing, files, kernel
 from bench_cli.faults.crashes import Crashes, Failure, Tally, record
 from bench_cli.faults.history import POLICIES, steps
 from bench_cli.faults.kills import Killing
@@ -49,6 +49,7 @@ class Effort:
     native_images: int = 100_000
     engine_images: int = 2_000
     kills: int = 200
+    crashes: int = 0  # of a real kernel's file system
     records: int = 24
     pairs: int = 2000
     seed: int = 42
@@ -114,6 +115,7 @@ class Proof:
     flips: int = 0
     damages: int = 0
     kills: int = 0
+    crashes: int = 0
     acknowledged: int = 0
     seconds: float = 0.0
     failures: list[Failure] = field(default_factory=list)
@@ -196,6 +198,8 @@ def prove(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> 
         proof.flips = files.check(backend, subject.format, tally, effort.seed, scratch)
     proof.failures = tally.failures
     _kill(subject, effort, proof, scratch)
+    if effort.crashes:
+        _stop_kernel(subject, effort, proof, scratch)
     advance(effort.kills * 20)
     return proof
 
@@ -284,19 +288,34 @@ def crash(
 
 
 def _kill(subject: Subject, effort: Effort, proof: Proof, scratch: Path) -> None:
+    def program(killing: Killing) -> list[str]:
+        return [sys.executable, "-m", "bench_cli.faults.kills", json.dumps(asdict(killing))]
+
+    found = _judged(subject, effort.kills, effort.seed, scratch, program)
+    proof.kills, proof.acknowledged = found["kills"], found["acknowledged"]
+    proof.failures += [Failure("C", reason, "") for reason in found["failures"]]
+
+
+def _stop_kernel(subject: Subject, effort: Effort, proof: Proof, scratch: Path) -> None:
+    found = _judged(subject, effort.crashes, effort.seed, scratch, kernel.command)
+    proof.crashes = found["kills"]
+    proof.failures += [Failure("B", reason, "") for reason in found["failures"]]
+
+
+def _judged(
+    subject: Subject,
+    count: int,
+    seed: int,
+    scratch: Path,
+    program: Callable[[Killing], list[str]],
+) -> dict[str, Any]:
+    """What a program of its own found that kills writers."""
     with tempfile.TemporaryDirectory(prefix="verify-", dir=scratch) as directory:
-        killing = Killing(subject.backend, subject.core, subject.format, effort.kills,
-                          effort.seed, directory, subject.allow_code)  # fmt: skip
-        ended = subprocess.run(
-            [sys.executable, "-m", "bench_cli.faults.kills", json.dumps(asdict(killing))],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        killing = Killing(subject.backend, subject.core, subject.format, count, seed, directory,
+                          subject.allow_code)  # fmt: skip
+        ended = subprocess.run(program(killing), capture_output=True, text=True, check=False)
     if ended.returncode:
         raise VerificationFailed(
             f"the killed writer's judge of {subject.backend} failed: {ended.stderr[-500:]}"
         )
-    found = json.loads(ended.stdout)
-    proof.kills, proof.acknowledged = found["kills"], found["acknowledged"]
-    proof.failures += [Failure("C", reason, "") for reason in found["failures"]]
+    return cast("dict[str, Any]", json.loads(ended.stdout))

@@ -28,6 +28,7 @@ class Verified:
     errors: int
     damages: int
     kills: int
+    crashes: int
     seed: int
     seconds: float
 
@@ -35,7 +36,8 @@ class Verified:
     def evidence(self) -> str:
         if self.nothing:
             return "nothing is kept, nothing to prove"
-        counts = [(self.images, "images"), (self.kills, "kills"), (self.errors, "errors"),
+        counts = [(self.images, "images"), (self.kills, "kills"),
+                  (self.crashes, "ext4 crashes"), (self.errors, "errors"),
                   (self.damages, "damages")]  # fmt: skip
         told = [f"{count:,} {what}" for count, what in counts if count]
         return ", ".join([*told, f"seed {self.seed}"])

@@ -63,3 +63,19 @@ class Unchecking(Closed):
     def recover(self, directory: Path, options: LogOptions, apply: Apply | None = None) -> Recovery:
         found = super().recover(directory, options, apply)
         return replace(found, damages=(), ambiguous_tail_bytes=0, tail="clean")
+
+
+class _Unsynced(FileLog):
+    def sync(self) -> None:
+        """Says that it is done."""
+
+
+class Unsynced(Closed):
+    """Its sync never reaches the device; whoever is only killed does not notice."""
+
+    name = "unsynced"
+
+    def open(self, directory: Path, options: LogOptions) -> FileLog:
+        log = super().open(directory, options)
+        log.__class__ = _Unsynced
+        return log
