@@ -88,8 +88,11 @@ def test_nothing_is_found_in_a_sound_policy() -> None:
 
 def test_a_compiled_log_in_the_binary_format_is_looked_at_longest() -> None:
     effort = Effort()
-    assert effort.of_each("native", "binary") == 100_000
-    assert effort.of_each("native", "text") == effort.of_each("python", "binary") == 2_000
+    assert effort.of("flush-group", "native", "binary") == 100_000
+    assert effort.of("record", "native", "binary") == 20_000
+    others = (("native", "text"), ("python", "binary"))
+    assert {effort.of("flush-group", core, form) for core, form in others} == {2_000}
+    assert replace(effort, images=50, native_images=50).of("never", "native", "binary") == 50
 
 
 def test_a_policy_is_recorded_by_its_name_in_a_failure() -> None:
