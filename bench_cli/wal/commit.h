@@ -411,6 +411,14 @@ static void commit_shut(commit *c, int synced, int64_t now)
     pthread_mutex_unlock(&c->mutex);
 }
 
+static void commit_await_shut(commit *c)
+{
+    pthread_mutex_lock(&c->mutex);
+    while (c->closed == COMMIT_CLOSING)
+        pthread_cond_wait(&c->changed, &c->mutex);
+    pthread_mutex_unlock(&c->mutex);
+}
+
 /* The log was emptied: what it held is safe elsewhere. */
 static void commit_emptied(commit *c, uint64_t bytes)
 {

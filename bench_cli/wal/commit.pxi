@@ -15,6 +15,7 @@ cdef extern from "commit.h" nogil:
     int COMMIT_RAISED
     int COMMIT_INTERRUPTED
     int COMMIT_RECORD
+    int COMMIT_CLOSING
     ctypedef struct commit:
         uint64_t last, end, durable
         int64_t since, in_sync
@@ -47,6 +48,7 @@ cdef extern from "commit.h" nogil:
     void commit_halt(commit *c)
     int commit_close(commit *c)
     void commit_shut(commit *c, int synced, int64_t now)
+    void commit_await_shut(commit *c)
     void commit_emptied(commit *c, uint64_t bytes)
     void commit_forget(commit *c)
     commit commit_look(commit *c)
@@ -304,8 +306,17 @@ cdef class NativeCommit:
         return 0
 
     def stats(self):
+        """The files must be open while they are asked for their size, or closed for good."""
         wait_for_work(self.log)
-        return self.log.stats()
+        while self.state.closed == COMMIT_CLOSING:
+            with nogil:
+                commit_await_shut(&self.state)
+            wait_for_work(self.log)
+        begin_work(self.log)
+        try:
+            return self.log.stats()
+        finally:
+            end_work(self.log)
 
     def flush_stats(self):
         cdef commit c = commit_look(&self.state)

@@ -466,6 +466,23 @@ def test_waiters_are_answered_by_the_close(subject: str, home: Path, files: Gate
     assert len(recovered(home)) == len(answers) - 1
 
 
+def test_counters_asked_for_while_it_closes_are_those_of_a_closed_log(
+    subject: str, home: Path, files: GatedFiles
+) -> None:
+    log = open_committed(subject, home, "never", files=files)
+    log.append(b"x")
+    files.gate = gate = Gate()
+    calls = Calls()
+    calls.start(log.close)
+    gate.wait_for(1)
+    asked = calls.start(log.stats)
+    pause = threading.Event()
+    pause.wait(0.005)  # a chance to look at files that are about to be closed
+    assert asked.is_alive()
+    gate.let(99)
+    assert calls.results()[1].durable_sequence == 1
+
+
 def test_after_close_everything_is_refused_but_what_is_durable(subject: str, home: Path) -> None:
     log = open_committed(subject, home, "group")
     log.append(b"x")
