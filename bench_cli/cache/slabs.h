@@ -14,7 +14,7 @@
 enum { PAGE_BYTES = 4096, SLAB_BYTES = 2 << 20, SLAB_WORDS = SLAB_BYTES / PAGE_BYTES / 64 };
 /* So many empty slabs are kept; and from so many on, a further one is a huge page: one small file
  * must not cost a huge page, a thousand must not miss the TLB at each page. */
-enum { SLABS_KEPT = 2, SLABS_OF_SMALL_PAGES = 4 };
+enum { SLABS_KEPT = 2, SLABS_OF_SMALL_PAGES = 1 };
 
 /* In the first page of a slab, which lies on a boundary of its size; the buffers follow. Slabs
  * with a free one stand in a ring. */
