@@ -11,17 +11,13 @@ from typing import Any
 from bench_cli.faults import caches, pools, spoiling
 from bench_cli.faults.crashes import Tally
 from bench_cli.faults.explore import Broken, Life, explore
-from bench_cli.interfaces import LogBackend
+from bench_cli.interfaces import Capability, LogBackend
 
 ACTIONS = {"rewards": (60, 240), "cache": (30, 60)}
 """Of a recording: short ones have the most moments by image, long ones fill several segments."""
 SEGMENTS = {"rewards": 4096, "cache": 16 << 10}
 PER_RECORDING = 200
 POLICIES = ("never", "record", "every")
-SETTINGS = {
-    "rewards": (*POLICIES, *(f"ack-{ack}" for ack in pools.ACKS if ack)),
-    "cache": POLICIES,
-}
 SPOILT_ACTIONS = 40  # of the recording whose files are damaged
 SOUGHT = 20  # recordings of which one with snapshots is chosen
 
@@ -46,7 +42,24 @@ def engine_of(backend: Any) -> str:
     return "cache" if hasattr(backend, "store") else "wal"
 
 
+def keeps(engine: str, backend: Any) -> bool:
+    """Whether it stands on a log at all, and comes back from it."""
+    can: frozenset[Capability] = backend.capabilities
+    if engine == "cache":
+        return Capability.WAL in can
+    return {Capability.LOGGED, Capability.RECOVERY} <= can
+
+
+def settings_of(engine: str, backend: Any) -> tuple[str, ...]:
+    """What is recorded of it, by the names of a row's settings."""
+    queued = engine == "rewards" and Capability.QUEUE in backend.capabilities
+    return (*POLICIES, *(f"ack-{ack}" for ack in pools.ACKS if queued and ack))
+
+
 def recording(engine: str, backend: Any, log: LogBackend, form: str) -> Recording:
+    """What the backend cannot do is not asked of it."""
+    can = backend.capabilities
+
     def work(plan: Plan) -> Life:
         draw = random.Random(f"{plan.seed} cache")
         every = caches.SYNC_EVERY[plan.policy]
@@ -64,9 +77,9 @@ def recording(engine: str, backend: Any, log: LogBackend, form: str) -> Recordin
             SEGMENTS["rewards"],
             draw.choice((pools.ENDLESS, pools.FINITE)),
             pools.FLUSH_EVERY[plan.policy],
-            draw.choice(("fenwick", "prefix_sum")),
+            draw.choice(("fenwick", "prefix_sum") if Capability.SELECTORS in can else ("fenwick",)),
         )
-        ack = pools.ACKS[plan.seed % len(pools.ACKS)]
+        ack = pools.ACKS[plan.seed % len(pools.ACKS)] if Capability.QUEUE in can else None
         closed = plan.small or draw.random() < 0.5
         return pools.record(making, plan.seed, plan.actions, ack, closed=closed)
 

@@ -176,7 +176,7 @@ def lead(
     asking = _Asking(life, pool, ack)
     for _ in range(actions):
         what = draw.random()
-        if what < 0.12:
+        if what < 0.12 and Capability.DRAW_MANY in life.making.backend.capabilities:
             _batch(life, pool, draw.randint(2, 6))
         elif what < 0.2:
             _reserve(life, pool, keep=draw.random() < 0.7)

@@ -212,19 +212,24 @@ def _prove_engine(subject: Subject, effort: Effort, advance: Advance) -> Proof:
     """On a log that is proven by itself: nothing is killed here and no call fails."""
     backend, log = subject.engine(), subject.resolve()
     engine = engines.engine_of(backend)
+    level = log.durability({}) if engine == "cache" else backend.durability({"wal": subject.log})
     proof = Proof(
         subject.backend,
         subject.core or backend.core,
         subject.format,
-        backend.durability({"wal": subject.log}).label(),
+        level.label(),
         effort.seed,
         subject.log,
-        engines.SETTINGS[engine],
+        engines.settings_of(engine, backend),
     )
+    if not engines.keeps(engine, backend):
+        proof.nothing = True
+        return proof
     tally, make = Tally(), engines.recording(engine, backend, log, subject.format)
     with rarely_collected():
         engines.crash(engine, make, effort.engine_images, effort.seed, tally, advance)
-        proof.flips = engines.spoil(make, effort.seed, tally)
+        if level.damage == "C2":
+            proof.flips = engines.spoil(make, effort.seed, tally)
     proof.images, proof.lives, proof.failures = tally.images, tally.lives, tally.failures
     return proof
 

@@ -93,3 +93,12 @@ def test_the_same_plan_is_the_same_recording() -> None:
     first, again = make(plan), make(plan)
     assert first.bounds.marks == again.bounds.marks
     assert [op.kind for op in first.disk.ops] == [op.kind for op in again.disk.ops]
+
+
+def test_an_engine_of_others_is_asked_for_what_it_can_do() -> None:
+    tally, backend = Tally(), TicketBackend()
+    make = engines.recording("rewards", backend, load(LOGS[0]), "text")
+    engines.crash("rewards", make, 150, 5, tally, lambda count: None)
+    assert tally.failures == []
+    assert engines.keeps("rewards", backend)
+    assert engines.settings_of("rewards", backend) == engines.POLICIES
