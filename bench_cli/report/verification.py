@@ -94,8 +94,8 @@ class Replayed:
 NOTES = (
     "In the images, what a sync had promised was there after a crash of the system (D3 for a disk "
     "that honours flushes), and all that was written after a kill (D1).",
-    "Not shown: whether this disk honours a flush; stores the processor had not yet told of; what a "
-    "real kernel and file system add, where no ext4 crashes are counted.",
+    "Not shown: whether this disk honours a flush; stores the processor had not yet told of; what "
+    "a real kernel and file system add, where no ext4 crashes are counted.",
     "Zeros where the last records of a log stood, none after them, look like a log that ends "
     "there. Damage to the last durable record is reported as an ambiguous tail.",
 )
