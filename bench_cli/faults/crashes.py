@@ -48,7 +48,12 @@ class Reading:
     def __init__(self, backend: LogBackend, options: LogOptions) -> None:
         self._files = ImageFiles()
         self._backend = backend
-        self._options = LogOptions(options.format, options.segment_size, self._files)  # type: ignore[arg-type]  # the part that recover uses
+        self._options = LogOptions(
+            options.format,
+            options.segment_size,
+            self._files,  # type: ignore[arg-type]  # the part that recover uses
+            workers=options.workers,
+        )
 
     def recover(self, image: Content | None) -> tuple[Recovery, list[Kept]]:
         records: list[Kept] = []
@@ -130,11 +135,13 @@ class Crashes:
         need: Need,
         where: str,
     ) -> None:
-        """Recovering again finds the same; opening, appending and crashing at any moment keeps
-        what was found, then what is promised anew."""
+        """Recovering again, and on two threads, finds the same; opening, appending and crashing at
+        any moment keeps what was found, then what is promised anew."""
         self.tally.lives += 1
         if reading.recover(image) != first:
             self.tally.fail("A", "recovering twice is not recovering once", where, image)
+        if Reading(self.backend, replace(self.options, workers=2)).recover(image) != first:
+            self.tally.fail("A", "two threads recover something else than one", where, image)
         reason = second_life(
             self.backend, self.options, image, first[1], need, self.tally, where, self.seed
         )
