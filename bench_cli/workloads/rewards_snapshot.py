@@ -52,11 +52,14 @@ class SnapshotBody(PlainBody):
         self.pool = cast(
             SnapshotPool, self.backend.open(self.items, seed=setting.seed, log=self.log)
         )
-        self.taken: SnapshotInfo | None = None
-        self.chain = 0
+        self.taken: SnapshotInfo | None = None  # by the last run
+        self.chain = 0  # snapshots that the next one adds to
         self.info = BodyInfo(1)
 
     def prepare(self) -> None:
+        """Not every run is verified, so it is here that they are counted."""
+        self.chain += self.taken is not None
+        self.taken = None
         if self.incremental and not 0 < self.chain < LONGEST_CHAIN:
             self.pool.snapshot(self.place)
             self.chain = 1
@@ -67,7 +70,6 @@ class SnapshotBody(PlainBody):
 
     def verify(self) -> None:
         assert self.taken is not None
-        self.chain = self.chain + 1 if self.incremental else 1
         expect("records covered", self.taken.covered, self.log.stats().last_sequence)
         expect("adds to another", self.taken.base is not None, self.incremental)
         shutil.copytree(self.place, self.copy)
@@ -88,7 +90,8 @@ class SnapshotBody(PlainBody):
             expect("draws recovered", pool.drawn, self.pool.drawn)
             expect("stock recovered", pool.stock(), self.pool.stock())
             expect("records left in the log", found.records, 0)
-            expect("snapshots used", len(found.snapshots.chain), self.chain)
+            links = self.chain + 1 if self.incremental else 1
+            expect("snapshots used", len(found.snapshots.chain), links)
         finally:
             pool.close()
             log.close()
