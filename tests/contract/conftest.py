@@ -1,0 +1,30 @@
+"""Fixtures of the tests of pools and their snapshots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench_cli.interfaces import Capability
+from tests.contract.pool_backends import FILE_LOGS, POOLS, need
+from tests.contract.pool_life import Life
+
+
+@pytest.fixture(params=POOLS, ids=lambda case: case.id)
+def pools(request: pytest.FixtureRequest) -> Any:
+    """A pool backend that takes snapshots."""
+    backend = request.param.load()
+    need(backend, Capability.SNAPSHOT)
+    return backend
+
+
+@pytest.fixture(params=FILE_LOGS[1:3], ids=lambda case: case.id)
+def logs(request: pytest.FixtureRequest) -> Any:
+    return request.param.load()
+
+
+@pytest.fixture
+def life(pools: Any, logs: Any, tmp_path: Path) -> Life:
+    return Life(pools, logs, tmp_path)
