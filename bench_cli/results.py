@@ -92,7 +92,8 @@ class RequirementOutcome:
 class AbCell:
     """One cell of an A/B session. ``base`` and ``head`` are its rows on the two sides, ``id`` is
     theirs without what was compared. The ``run_ns_per_op`` and ``ns_per_op`` of both rows, one
-    value per process, stand in the order of the pairs: first ``screen`` of them, then ``confirm``, then ``extra``.
+    value per process, stand in the order of the pairs: first ``screen`` of them, then ``confirm``,
+    then ``extra``.
     ``direction``: what the screened pairs made it a suspect of (+1 slower, -1 faster, 0 none).
     ``limit``: the smallest change that matters, a fraction."""
 

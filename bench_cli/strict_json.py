@@ -10,16 +10,18 @@ import json
 import math
 import re
 import types
-from collections.abc import Iterable
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from collections.abc import Collection
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
-from itertools import chain
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 MAX_DEPTH = 50
-# A string (closed or cut off by the end of the text) or a bracket. The quantifiers are
-# possessive: no input makes the scan go back, so it is linear.
-_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+|[\[\]{}]', re.DOTALL)
+# Anything but brackets, strings (closed or cut off by the end of the text) as a whole; then a
+# bracket, a list without any inside, as most are, or the end. The quantifiers are possessive and
+# every match begins where the last one ended: no input makes the scan go back, so it is linear.
+_TOKEN = re.compile(
+    r'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?+)*+(\[[^"\[\]{}]*+\]|[\[\]{}]|\Z)', re.DOTALL
+)
 
 T = TypeVar("T")
 
@@ -35,17 +37,28 @@ class JsonProblem(Exception):
         self.remedy = remedy
 
 
-@dataclass(frozen=True, slots=True)
 class Shape:
-    """Where in the document a value stands, for messages: ``results[3].metrics``."""
+    """Where in the document a value stands, for messages: ``results[3].metrics``. The text is put
+    together only when there is something to say: a large result asks for a million places."""
 
-    path: str
+    __slots__ = ("_parent", "_step")
+
+    def __init__(self, step: str | int, parent: Shape | None = None) -> None:
+        self._step = step
+        self._parent = parent
 
     def item(self, index: int) -> Shape:
-        return Shape(f"{self.path}[{index}]")
+        return Shape(index, self)
 
     def key(self, name: str) -> Shape:
-        return Shape(f"{self.path}.{name:.60}")
+        return Shape(name, self)
+
+    @property
+    def path(self) -> str:
+        if self._parent is None:
+            return str(self._step)
+        step = f"[{self._step}]" if isinstance(self._step, int) else f".{self._step:.60}"
+        return self._parent.path + step
 
 
 # --- text to plain values --------------------------------------------------------------------
@@ -67,16 +80,18 @@ def parse(text: str) -> Any:
 def _check_depth(text: str) -> None:
     depth = 0
     for match in _TOKEN.finditer(text):
-        token = match.group()
-        if token in "[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                line = text.count("\n", 0, match.start()) + 1
-                column = match.start() - text.rfind("\n", 0, match.start())
-                raise JsonProblem(f"nested deeper than {MAX_DEPTH} levels",
-                                  place=f"{line}:{column}")  # fmt: skip
-        elif token in "]}":
+        token = match[1]
+        if token in ("]", "}"):
             depth -= 1
+            continue
+        if not token:
+            break
+        if depth >= MAX_DEPTH:
+            start = match.start(1)
+            line = text.count("\n", 0, start) + 1
+            column = start - text.rfind("\n", 0, start)
+            raise JsonProblem(f"nested deeper than {MAX_DEPTH} levels", place=f"{line}:{column}")
+        depth += len(token) == 1
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -127,6 +142,8 @@ def _parts(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _convert(annotation: Any, value: Any, shape: Shape) -> Any:
+    if type(value) is annotation and annotation is not float:
+        return value
     origin, arguments = _parts(annotation)
     if origin in (Union, types.UnionType):
         if value is None:
@@ -145,25 +162,32 @@ def _convert(annotation: Any, value: Any, shape: Shape) -> Any:
 def _list(item: Any, value: Any, shape: Shape) -> list[Any]:
     if not isinstance(value, list):
         raise _wrong(shape, "a list", value)
-    if item is float and all(type(entry) is float for entry in value) and _all_finite(value):
+    if item is float and _all_floats(value):
         return value
     if item == list[float] and _all_number_lists(value):
         return value  # raw samples are most of a file
     return [_convert(item, entry, shape.item(index)) for index, entry in enumerate(value)]
 
 
-def _all_number_lists(value: list[Any]) -> bool:
-    if not all(type(entry) is list for entry in value):
-        return False
-    numbers = list(chain.from_iterable(value))
-    return all(type(number) is float for number in numbers) and _all_finite(numbers)
+def _all_number_lists(value: Collection[Any]) -> bool:
+    return _LIST.issuperset(map(type, value)) and all(map(_all_floats, value))
+
+
+def _all_floats(values: Collection[float]) -> bool:
+    """Finite ones; the loops are C's, because they see every number of the file."""
+    return _FLOAT.issuperset(map(type, values)) and all(map(math.isfinite, values))
+
+
+_LIST, _FLOAT = frozenset((list,)), frozenset((float,))
 
 
 def _dict(item: Any, value: Any, shape: Shape) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _wrong(shape, "an object", value)
-    numbers = value.values()
-    if item is float and all(type(entry) is float for entry in numbers) and _all_finite(numbers):
+    entries = value.values()
+    if (item is float and _all_floats(entries)) or (
+        item == list[float] and _all_number_lists(entries)
+    ):
         return value
     return {name: _convert(item, entry, shape.key(name)) for name, entry in value.items()}
 
@@ -198,10 +222,6 @@ def _finite(value: int | float, shape: Shape) -> float:
     return number
 
 
-def _all_finite(values: Iterable[float]) -> bool:
-    return all(map(math.isfinite, values))
-
-
 def _finite_inside(value: Any, shape: Shape) -> Any:
     """A value of any shape, checked to hold finite numbers only. Nesting is bounded by now."""
     if isinstance(value, float):
@@ -211,7 +231,8 @@ def _finite_inside(value: Any, shape: Shape) -> Any:
             _finite_inside(entry, shape.item(index))
     elif isinstance(value, dict):
         for name, entry in value.items():
-            _finite_inside(entry, shape.key(name))
+            if type(entry) is not str:  # as most are
+                _finite_inside(entry, shape.key(name))
     return value
 
 

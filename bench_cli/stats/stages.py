@@ -1,4 +1,4 @@
-"""Which cells get how many pairs next: screen all, confirm suspects, look again at what leans.
+"""Which cells get how many pairs next: screen all, confirm suspects, look again where it helps.
 
 How many pairs a stage has is settled before it begins; nothing looks at significance in order to
 stop, so that more time never means more false alarms.
@@ -35,8 +35,8 @@ def stages(
     trials: Sequence[Trial], *, pairs: int = SCREEN_PAIRS, gates: bool = True, extend: bool = False
 ) -> Iterator[list[Due]]:
     """Yields stages that are not empty; the caller runs each and adds its log-ratios to the
-    trials before asking for the next. ``gates``: whether suspects are confirmed, and cells that
-    lean to the worse without being suspect are screened on. ``extend``: whether all undecided
+    trials before asking for the next. ``gates``: whether suspects are confirmed, and
+    undecided cells that are worth it are screened on. ``extend``: whether all undecided
     cells get more pairs, up to ``MOST_PAIRS``."""
     everything = range(len(trials))
     yield from _stage(trials, everything, pairs, SCREEN)
@@ -45,7 +45,7 @@ def stages(
     suspects = [n for n in everything if trials[n].screen and trials[n].suspect()]
     yield from _stage(trials, suspects, CONFIRM_PAIRS, CONFIRM)
     quiet = _undecided(
-        trials, lambda trial: not trial.direction and (extend or trial.leans_to_worse())
+        trials, lambda trial: not trial.direction and (extend or trial.worth_more_pairs())
     )
     yield from _stage(trials, quiet, MOST_PAIRS - CONFIRM_PAIRS - pairs, SCREEN)
     late = [n for n in quiet if trials[n].suspect()]

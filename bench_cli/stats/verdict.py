@@ -30,6 +30,9 @@ Floats = NDArray[np.float64]
 SCREEN_PAIRS = 12
 CONFIRM_PAIRS = 24
 MOST_PAIRS = 48
+WORTH = 2
+"""A cell that scatters so that even ``MOST_PAIRS`` would not show this many times its limit is not
+looked at again: no number of pairs that anybody waits for would decide it."""
 SCREEN_LEVEL = 0.05
 """Two-sided, uncorrected."""
 SUSPECT_SHARE = 0.5
@@ -170,9 +173,16 @@ class Trial:
     def pairs(self) -> list[float]:
         return [*self.screen, *self.confirm, *self.extra]
 
-    def leans_to_worse(self) -> bool:
-        """Whether what is known could be a change that matters, significant or not."""
-        return weigh(self.pairs).estimate > SUSPECT_SHARE * math.log1p(self.limit)
+    def worth_more_pairs(self) -> bool:
+        """Whether it leans to the worse, significant or not, or is quiet enough that the most
+        pairs would make ``WORTH`` times its limit detectable."""
+        evidence, limit = weigh(self.pairs), math.log1p(self.limit)
+        if evidence.estimate > SUSPECT_SHARE * limit:
+            return True
+        found = detectable(evidence)
+        return found is not None and (
+            math.log1p(found) * math.sqrt(evidence.pairs / MOST_PAIRS) <= WORTH * limit
+        )
 
     def suspect(self) -> bool:
         """Look at the screened pairs and remember the direction."""

@@ -19,7 +19,6 @@ scenarios:
   - name: burning
     workload: wal.append
     params: {record: 64B, backend: wal.none}
-    plan: {min_sample: 20ms}
 """
 
 

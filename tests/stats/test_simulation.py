@@ -79,14 +79,16 @@ def test_the_order_is_balanced_and_seeded() -> None:
 # --- stages ----------------------------------------------------------------------------------
 
 
-def drive(trials: list[Trial], ratio: float, **options: bool | int) -> list[list[tuple[str, int]]]:
+def drive(
+    trials: list[Trial], ratio: float, scatter: float = 0.01, **options: bool | int
+) -> list[list[tuple[str, int]]]:
     """Answers every pair with about the same ratio; what each stage asked for."""
     rng, asked = random.Random(5), []
     for due in stages.stages(trials, **options):  # type: ignore[arg-type]
         asked.append([(one.purpose, one.pairs) for one in due])
         for one in due:
             getattr(trials[one.cell], one.purpose).extend(
-                rng.gauss(ratio, 0.01) for _ in range(one.pairs)
+                rng.gauss(ratio, scatter) for _ in range(one.pairs)
             )
     return asked
 
@@ -116,11 +118,17 @@ def test_a_cell_that_leans_to_the_worse_is_screened_on_and_then_confirmed() -> N
     assert verdict.judge(trials)[0].verdict is verdict.Verdict.REGRESSED
 
 
-def test_a_cell_that_leans_to_the_better_is_not_asked_again() -> None:
+def test_an_undecided_cell_that_can_be_decided_is_screened_on() -> None:
+    trials = [Trial(0.03)]
+    asked = drive(trials, 0.0, extend=False, scatter=0.06)
+    assert asked[:2] == [[("screen", 12)], [("screen", 12)]]
+
+
+def test_a_cell_that_scatters_beyond_hope_is_not_asked_again() -> None:
     trials = [Trial(0.03)]
     for due in stages.stages(trials):
         assert (due[0].purpose, due[0].pairs, trials[0].screen) == ("screen", 12, [])
-        trials[0].screen.extend([0.30, -0.40] * 6)
+        trials[0].screen.extend([0.30, -0.32] * 6)
 
 
 def test_undecided_cells_get_pairs_up_to_the_most() -> None:
