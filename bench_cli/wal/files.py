@@ -62,6 +62,7 @@ class Segment:
         self.slot = slot  # which of the two header slots counts
         self.seed = salt_seed(header.salt)
         self.room = header.capacity - FOOTER_ROOM  # where frames must end
+        self.allocated = fs.allocated(fd)  # asked before it is in use: a rotation is not to
 
     def write(self, offset: int, data: Buffer) -> int:
         """The number of write calls made."""

@@ -101,6 +101,7 @@ cdef enum:
     # time, at addresses that are multiples of the largest page size.
     FAULT_AHEAD = 256 << 10
     FAULT_ALIGN = 64 << 10
+    DATA_START = 1024  # as in format.py
 
 frame_setup(1)
 text_setup()

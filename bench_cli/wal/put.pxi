@@ -143,8 +143,16 @@ cdef int rotate(NativeLog self, size_t size) except -1:
     pause(self)
     try:
         drop_mapping(self)
-        self.end, self.chain = self.segments.rotate(self.next, self.durable, self.end, self.chain)
-        load_segment(self)
+        if self.text or self.storage != MAPPED or self.files.stored != NULL:
+            self.end, self.chain = self.segments.rotate(
+                self.next, self.durable, self.end, self.chain
+            )
+            load_segment(self)
+        else:
+            full = self.segments.switch(self.next, self.end)
+            load_segment(self)
+            put_link(self)
+            self.segments.let_go(full)
         self.synced = fmt.DATA_START
         self.retired = 1
     except OSError as error:
@@ -153,6 +161,19 @@ cdef int rotate(NativeLog self, size_t size) except -1:
         resume(self)
         end_work(self)
     return 0
+
+
+cdef void put_link(NativeLog self) noexcept:
+    """As ``format.encode_link``, at the start of the segment."""
+    cdef frame_fields fields
+    cdef uint8_t[8] digits
+    cdef int index
+    for index in range(8):
+        digits[index] = b"0123456789abcdef"[self.chain >> (28 - 4 * index) & 15]
+    fields.kind, fields.flags, fields.count, fields.length = FRAME_FOOTER, 0, 1, sizeof(digits)
+    number(self, &fields)
+    self.chain = frame_put(self.base + DATA_START, &fields, NULL, 0, digits, sizeof(digits))
+    self.end = DATA_START + frame_size(sizeof(digits))
 
 
 cdef bint rotate_old(NativeLog self, size_t size) except -1:

@@ -15,7 +15,7 @@ from pathlib import Path
 from bench_cli.errors import LogLocked
 from bench_cli.filesystem import CLOCK, SYSTEM
 from bench_cli.interfaces import Apply, FileSystem, LogOptions
-from bench_cli.wal.ahead import LEAST, Ahead
+from bench_cli.wal.ahead import LEAST, Ahead, Maker
 from bench_cli.wal.codec import CODECS
 from bench_cli.wal.files import Segment, uninterrupted, write_all, write_zeros, zeros_between
 from bench_cli.wal.format import (
@@ -51,7 +51,7 @@ def check_options(options: LogOptions) -> None:
         raise ValueError(f"rotate_after_ns is {options.rotate_after_ns}, must not be negative")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Retired:
     """A full segment: only its size is still of interest, its removal, and that of those before
     it. ``last``: its last sequence number."""
@@ -91,6 +91,7 @@ class SegmentSet:
         self._salts = salts
         self._retired: list[Retired] = []
         self._unsynced: list[Segment] = []  # the retired ones that no sync has covered
+        self._maker = Maker()
         self._ahead: Ahead | None = None
         self._spare: Retired | None = None  # a removed segment whose file is used again
         self._lock_fd: int | None = None
@@ -265,26 +266,32 @@ class SegmentSet:
         """Go on in a new segment; (where its first record goes, the chain value). Nothing is
         synced: the link at its start says up to where the log is known to be durable, and the
         next sync covers this segment too."""
+        full, lag = self.switch(sequence, end), lag_of(sequence, durable)
+        link, crc = self.codec.frame(self.current.seed, sequence, lag, FOOTER, encode_link(chain))
+        self.current.write(DATA_START, link)
+        self.let_go(full)
+        return DATA_START + len(link), crc
+
+    def switch(self, sequence: int, end: int) -> Segment:
+        """The first part of a rotation: the new segment is current. Returns the full one, which is
+        let go of in the end."""
         if self._ahead is not None and not self._ahead.taken:
             new = self._ahead.take()
         else:
             new = self._create_next(self.current.header.number + 1, self._take_spare())
             new.populate()
         old, self.current = self.current, new
-        held = self.fs.allocated(old.fd)
-        self._retired.append(Retired(old.path, old.header, old.slot, sequence - 1, end, held))
+        self._retired.append(
+            Retired(old.path, old.header, old.slot, sequence - 1, end, old.allocated)
+        )
         self.rotations += 1
         self.begins = sequence
         self._unsynced.append(old)
         if len(self._unsynced) > MAX_UNSYNCED:
             self._sync_oldest()
-        lag = lag_of(sequence, durable)
-        link, crc = self.codec.frame(new.seed, sequence, lag, FOOTER, encode_link(chain))
-        new.write(DATA_START, link)
-        self._let_go(old)
-        return DATA_START + len(link), crc
+        return old
 
-    def _let_go(self, full: Segment) -> None:
+    def let_go(self, full: Segment) -> None:
         """Unmap a full segment. Unmapping takes long, so it is left to the thread if there is
         one; which then goes on to the next segment, as a log that rotated will do so again."""
         if self.prepares:
@@ -294,7 +301,7 @@ class SegmentSet:
 
     def _make_ahead(self, full: Segment | None) -> Ahead:
         number, spare = self.current.header.number + 1, self._take_spare()
-        return Ahead(lambda: self._create_next(number, spare), self._ahead, full)
+        return self._maker.begin(Ahead(lambda: self._create_next(number, spare), full))
 
     def sync_retired(self) -> None:
         """Make durable what was written before the current segment."""
@@ -310,6 +317,7 @@ class SegmentSet:
         if self._ahead is not None:
             ahead, self._ahead = self._ahead, None
             ahead.forget()
+            self._maker.end()
 
     def reset(self, first_sequence: int, end: int) -> None:
         """Forget all records, keep the current file. The order is what makes it safe:

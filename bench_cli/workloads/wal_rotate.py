@@ -1,0 +1,131 @@
+"""Rotation rows: the append that meets a rotation, by size or by time.
+
+Each timed append is the first one of a new segment. Before it, untimed, the segment is filled (or
+gets one record and is left to grow old), and some time passes, as it does in a log that is not
+written as fast as it can be: the next segment is made meanwhile. Segments that were left behind are
+removed as they are behind a snapshot, so that their files are used again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from bench_cli.errors import VerificationFailed
+from bench_cli.interfaces import (
+    BodyInfo,
+    Capability,
+    Needs,
+    Parameter,
+    Setting,
+    TruncatableLog,
+    WriteAheadLog,
+)
+from bench_cli.workloads.base import KIB, MIB, Declared, choice, expect, random_bytes, size
+from bench_cli.workloads.wal import LogBody
+
+MS = 1_000_000
+RUNNING = 200
+"""Records between the pause and the rotation by size: the caches then hold what an append needs."""
+PROVED = 16
+"""A recovery reads all that the segment before holds, so one in so many rotations is proved."""
+
+
+class RotateBody(LogBody):
+    """One append that rotates."""
+
+    steps = 1
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__(setting)
+        self.payload = random_bytes(int(setting.params["record"]), setting.seed)
+        self.pause = int(setting.params["pause"])
+        self.info = BodyInfo(1)
+        self.fill = 0
+        """Records of a segment before it rotates by size; 0: by time."""
+        if setting.params["by"] == "size":
+            self._next_segment()
+            self.fill = self._next_segment()
+        else:
+            self.log.append(self.payload)
+        self.rotations, self.last = 0, 0
+        self.begun = self.log.stats().last_sequence
+        """The first record of the current segment."""
+
+    def open_log(self) -> WriteAheadLog:
+        if self.setting.params["by"] == "time":
+            after = int(self.setting.params["pause"])
+            self.options = replace(self.options, rotate_after_ns=after)
+        return super().open_log()
+
+    def _next_segment(self) -> int:
+        """Append up to the first record of the next segment; how many that were."""
+        rotations, count = self.log.stats().rotations, 0
+        while self.log.stats().rotations == rotations:
+            self.log.append(self.payload)
+            count += 1
+        return count
+
+    def prepare(self) -> None:
+        assert isinstance(self.log, TruncatableLog)  # what the row asks for
+        stats = self.log.stats()
+        if stats.last_sequence > self.last:  # by the append that was timed
+            self.begun = stats.last_sequence
+        missing = max(0, self.fill - (stats.last_sequence - self.begun + 1))
+        running = min(RUNNING, missing)
+        for _ in range(missing - running):
+            self.log.append(self.payload)
+        self.log.truncate_front(self.log.stats().last_sequence)
+        time.sleep(self.pause / 1e9)
+        for _ in range(running):
+            self.log.append(self.payload)
+        self.mark()
+        stats = self.log.stats()
+        self.rotations, self.last = stats.rotations, stats.last_sequence
+
+    def run(self) -> None:
+        self.log.append(self.payload)
+
+    def stepper(self) -> Callable[[], object]:
+        return partial(self.log.append, self.payload)
+
+    def verify(self) -> None:
+        """It rotated once, and the record is the last one that a recovery finds."""
+        stats = self.log.stats()
+        expect("rotations", stats.rotations - self.rotations, 1)
+        expect("last record", stats.last_sequence, self.last + 1)
+        if stats.rotations % PROVED == 0:
+            self._check_last(stats.last_sequence)
+
+    def _check_last(self, wanted: int) -> None:
+        last: list[bytes] = []
+
+        def apply(sequence: int, kind: int, payload: memoryview) -> None:
+            if sequence == wanted:
+                last.append(bytes(payload))
+
+        self.backend.recover(self.place, self.options, apply)
+        if last != [self.payload]:
+            raise VerificationFailed("the last record is not the one that was appended")
+
+    def verify_steps(self, count: int) -> None:
+        self.verify()
+
+
+def _needs(params: Mapping[str, Any]) -> Needs:
+    segment = int(params["segment"])
+    return Needs(memory=64 * MIB + 4 * segment, disk=5 * segment)
+
+
+WORKLOADS = (
+    Declared("wal.rotate", "wal", "WAL rotation", "the append that meets a rotation", RotateBody,
+             (choice("by", "size", "what the segment ends by", "size", "time"),
+              size("record", 4 * KIB, "payload bytes of one record", most=8 * MIB),
+              size("segment", 16 * MIB, "bytes of one log file", 64 * KIB),
+              Parameter("pause", "time", 50 * MS, "time before it, in which the next one is made",
+                        minimum=MS)),
+             frozenset({Capability.ROTATION, Capability.TRUNCATE, Capability.RECOVERY}), _needs),
+)  # fmt: skip
