@@ -65,6 +65,13 @@ def _time_call(run: Callable[[], None], now: Now) -> int:
     return now() - start
 
 
+def _time_batch(body: Body, now: Now) -> tuple[int, int]:
+    """What a batch took, and how much of that it waited for a core; on a clock that is not the
+    machine's nobody waits."""
+    region = partial(_time_call, body.run, now)
+    return time_apart(region) if now is time.perf_counter_ns else (region(), 0)
+
+
 def loop_overhead_ns(loop: Iterable[Any] | None, now: Now = time.perf_counter_ns) -> float:
     """What the timed region costs without its operations: the smallest of a few trials, because
     an interrupted trial would subtract too much and flatter the row."""
@@ -92,9 +99,9 @@ def take_sample(
         quiet_collector()
         before = read_counters()
         sample.prepare_ns += now() - began
-        took, waited = time_apart(partial(_time_call, body.run, now))
+        took, waited = _time_batch(body, now)
         sample.batch_ns.append(took)
-        sample.run_ns.append(took if body.info.now else took - waited)
+        sample.run_ns.append(took - waited)
         sample.counters += read_counters() - before
     sample.raw_ns = sum(sample.batch_ns)
     sample.time_ns = max(0.0, sample.raw_ns - sample.overhead_ns)
@@ -174,12 +181,13 @@ def pace_steps(
 class Calibration:
     """What the warm-up settled. ``overhead_ns``: the empty loop of one batch. ``short``: a sample
     would stay below ``min_sample_ns``, because preparation takes so much longer than what is
-    timed that a full one would take for ever. ``batch_ns``: the times of its batches."""
+    timed that a full one would take for ever. ``run_ns``: the times its batches ran:
+    beside other processes they take longer, and samples should not hold fewer for that."""
 
     batches: int
     overhead_ns: float
     short: bool = False
-    batch_ns: tuple[int, ...] = ()
+    run_ns: tuple[int, ...] = ()
 
 
 def calibrate(body: Body, min_sample_ns: int, now: Now = time.perf_counter_ns) -> Calibration:
@@ -192,24 +200,24 @@ def calibrate(body: Body, min_sample_ns: int, now: Now = time.perf_counter_ns) -
     overhead = loop_overhead_ns(body.info.loop, now)
     if body.info.batches:
         first = take_sample(body, body.info.batches, overhead, now)
-        return Calibration(body.info.batches, overhead, batch_ns=tuple(first.batch_ns))
-    batch_ns: list[int] = []
+        return Calibration(body.info.batches, overhead, run_ns=tuple(first.run_ns))
+    run_ns: list[int] = []
     walls: list[float] = []
     cap_ns = WALL_CAP * min_sample_ns
     began = now()
     while not walls or (
-        sum(batch_ns) < min_sample_ns and _goes_on(len(walls), now() - began, cap_ns)
+        sum(run_ns) < min_sample_ns and _goes_on(len(walls), now() - began, cap_ns)
     ):
-        batches = _batches_left(batch_ns, min_sample_ns)
+        batches = _batches_left(run_ns, min_sample_ns)
         tried = now()
-        batch_ns += take_sample(body, batches, overhead, now).batch_ns
+        run_ns += take_sample(body, batches, overhead, now).run_ns
         walls.append((now() - tried) / batches)
     wall_per_batch = max(1.0, min(walls))
-    fast_half = sorted(batch_ns)[: max(1, len(batch_ns) // 2)]
+    fast_half = sorted(run_ns)[: max(1, len(run_ns) // 2)]
     typical = max(1.0, sum(fast_half) / len(fast_half))
     wanted = int(min_sample_ns * 1.05 / typical) + 1
     most = max(1, int(cap_ns / wall_per_batch))
-    return Calibration(min(wanted, most), overhead, wanted > most, tuple(batch_ns))
+    return Calibration(min(wanted, most), overhead, wanted > most, tuple(run_ns))
 
 
 def _goes_on(tries: int, wall_ns: int, cap_ns: int) -> bool:
@@ -222,7 +230,7 @@ def repeat(body: Body, batches: int, now: Now = time.perf_counter_ns) -> Calibra
     """The beginning of the warm-up where another process has calibrated already."""
     overhead = loop_overhead_ns(body.info.loop, now)
     first = take_sample(body, batches, overhead, now)
-    return Calibration(batches, overhead, batch_ns=tuple(first.batch_ns))
+    return Calibration(batches, overhead, run_ns=tuple(first.run_ns))
 
 
 def _batches_left(done: list[int], min_sample_ns: int) -> int:

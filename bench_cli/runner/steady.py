@@ -24,14 +24,14 @@ UNSTEADY = (
 )
 
 
-def drift(batch_ns: Sequence[float], window: int) -> float | None:
+def drift(run_ns: Sequence[float], window: int) -> float | None:
     """By what fraction the last ``window`` batches (at most a third of all) are slower (faster:
     negative) than those before; 0.0 where that is within what batches scatter. None for fewer
     than two batches: nothing to tell."""
-    if len(batch_ns) < 2:
+    if len(run_ns) < 2:
         return None
-    size = max(1, min(window, len(batch_ns) // 3))
-    before, last = batch_ns[-2 * size : -size], quantile(batch_ns[-size:], 0.5)
+    size = max(1, min(window, len(run_ns) // 3))
+    before, last = run_ns[-2 * size : -size], quantile(run_ns[-size:], 0.5)
     middle = quantile(before, 0.5)
     change = last / middle - 1 if middle else 0.0
     if abs(change) <= TOLERANCE or _scatters_around(before, last):
@@ -51,12 +51,12 @@ def settle(body: Body, begun: Calibration, min_sample_ns: int, now: Now) -> floa
     unlike each other by design, and one whose batch alone reaches the cap gets no second."""
     if body.info.batches:
         return None
-    batch_ns = [*begun.batch_ns]
+    run_ns = [*begun.run_ns]
     began = now()
     for _ in range(MOST_ROUNDS):
-        left = drift(batch_ns, begun.batches)
-        spent = max(now() - began, sum(begun.batch_ns))
+        left = drift(run_ns, begun.batches)
+        spent = max(now() - began, sum(begun.run_ns))
         if left == 0.0 or spent > WALL_CAP * min_sample_ns:
             break
-        batch_ns += take_sample(body, begun.batches, begun.overhead_ns, now).batch_ns
-    return drift(batch_ns, begun.batches) or None
+        run_ns += take_sample(body, begun.batches, begun.overhead_ns, now).run_ns
+    return drift(run_ns, begun.batches) or None
