@@ -68,7 +68,7 @@ class Hog:
         return self._process is not None
 
     def watch(self, journal: Path) -> None:
-        if self._process is None and _lines(journal) >= self._lines:
+        if self._process is None and lines_of(journal) >= self._lines:
             self._process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
 
     def stop(self) -> None:
@@ -77,5 +77,5 @@ class Hog:
             self._process.wait()
 
 
-def _lines(path: Path) -> int:
+def lines_of(path: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
