@@ -26,6 +26,7 @@ COMMANDS = {
     "baseline": ("baseline", "Keep results to compare with."),
     "noise": ("noise", "Measure how much each cell differs from itself."),
     "verify": ("verify", "Prove what a log survives."),
+    "wal": ("logs", "Check or repair the files of a log."),
     "list": ("listing", "List scenarios, cells or workloads."),
     "backends": ("backends", "List backends: cores, durability, capabilities."),
     "schema": ("schema", "Print the JSON Schema of scenario files."),

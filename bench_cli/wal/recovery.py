@@ -187,7 +187,7 @@ def recover(
     """Read the log in ``directory``. Raises what ``apply`` raises, nothing for damage."""
     codec = CODECS[options.format]
     scan = Scan(apply)
-    unused = _choose_segments(scan, list(_segment_files(directory, fs, codec)), fs)
+    unused = _choose_segments(scan, list(segment_files(directory, fs, codec)), fs)
     previous: SegmentFile | None = None
     for segment in scan.live:
         if segment.header is None:
@@ -211,7 +211,7 @@ def recover(
 # --- which files count -----------------------------------------------------------------------
 
 
-def _segment_files(directory: Path, fs: FileSystem, codec: Codec) -> Iterator[SegmentFile]:
+def segment_files(directory: Path, fs: FileSystem, codec: Codec) -> Iterator[SegmentFile]:
     try:
         names = filter(_SEGMENT_NAME.fullmatch, fs.listdir(directory))
         numbers = sorted({name: int(name[:-4]) for name in names}.items(), key=lambda item: item[1])
