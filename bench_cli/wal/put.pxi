@@ -50,6 +50,12 @@ cdef object fail(NativeLog self, error):
     return failure
 
 
+cdef void stopped(NativeLog self) noexcept:
+    """As ``FileLog._stopped``."""
+    self.failed = EINTR
+    self.state |= FAILED
+
+
 cdef int check(NativeLog self, long result) except -1:
     """Raises what an entry of the file table reported."""
     if result >= 0:
@@ -131,8 +137,16 @@ cdef int fault_in(NativeLog self, size_t size) except -1:
     return 0
 
 
+cdef size_t largest_record(NativeLog self) except? 0:
+    begin_work(self)  # to ask is to run Python code, which may let others in
+    try:
+        return self.segments.largest
+    finally:
+        end_work(self)
+
+
 cdef int rotate(NativeLog self, size_t size) except -1:
-    cdef size_t limit = self.segments.largest
+    cdef size_t limit = largest_record(self)
     if size > limit:
         raise RecordTooLarge(
             f"a record of {size} bytes with its frame; a segment holds {limit}",
@@ -157,6 +171,9 @@ cdef int rotate(NativeLog self, size_t size) except -1:
         self.retired = 1
     except OSError as error:
         raise fail(self, error) from error
+    except BaseException:
+        stopped(self)
+        raise
     finally:
         resume(self)
         end_work(self)

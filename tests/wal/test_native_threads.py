@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bench_cli.interfaces import LogOptions
+from bench_cli.wal.segment import SegmentSet
 from tests.contract.log_backends import label, load, read
 
 NATIVE = ["bench_cli.wal.native:BasicBackend", "bench_cli.wal.native:MmapBackend"]
@@ -40,3 +41,33 @@ def test_threads_that_append_at_once_spoil_nothing(place: str, tmp_path: Path) -
     assert (found.records, found.tail) == (180, "clean")
     assert {len(payload) for _, _, payload in records} == {1, 100_000}
     assert all(payload == payload[:1] * len(payload) for _, _, payload in records)
+
+
+@pytest.mark.parametrize("place", NATIVE, ids=label)
+def test_an_append_that_has_to_rotate_lets_no_other_in_before_it_has(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The segments are asked by Python code how large a record may be: the interpreter may turn to
+    another thread there, which must find the log at work."""
+    backend: Any = load(place)
+    options = LogOptions(segment_size=1 << 16)
+    log = backend.open(tmp_path / "log", options)
+    asked, allowed = SegmentSet.largest.fget, threading.Event()  # type: ignore[attr-defined]
+    other = threading.Thread(target=lambda: log.append(b"other") and allowed.set())
+    early: list[bool] = []
+
+    def slowly(segments: SegmentSet) -> int:
+        if not early:
+            other.start()
+            early.append(allowed.wait(0.05))  # what it would take is far less
+        return int(asked(segments))
+
+    log.append(b"a" * 50_000)
+    monkeypatch.setattr(SegmentSet, "largest", property(slowly))
+    rotated = log.append(b"b" * 50_000)
+    other.join()
+    log.close()
+    assert early == [False]
+    assert rotated == 2
+    _, records = read(backend, tmp_path / "log", options)
+    assert [payload[:1] for _, _, payload in records] == [b"a", b"b", b"o"]
