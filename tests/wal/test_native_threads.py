@@ -53,8 +53,13 @@ def test_an_append_that_has_to_rotate_lets_no_other_in_before_it_has(
     options = LogOptions(segment_size=1 << 16)
     log = backend.open(tmp_path / "log", options)
     asked, allowed = SegmentSet.largest.fget, threading.Event()  # type: ignore[attr-defined]
-    other = threading.Thread(target=lambda: log.append(b"other") and allowed.set())
     early: list[bool] = []
+
+    def append() -> None:
+        log.append(b"other")
+        allowed.set()
+
+    other = threading.Thread(target=append)
 
     def slowly(segments: SegmentSet) -> int:
         if not early:
