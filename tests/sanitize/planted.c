@@ -61,9 +61,28 @@ int count(void) { return ++counter; }
 
 /* For two threads that gave it up. Neither goes on before the other is here, and how they find out
  * orders nothing: a race, however they are scheduled. */
-int count_at_once(void) {
+static void meet(void) {
     static int here;
     __atomic_fetch_add(&here, 1, __ATOMIC_RELAXED);
     while (__atomic_load_n(&here, __ATOMIC_RELAXED) < 2) sched_yield();
+}
+
+int count_at_once(void) {
+    meet();
     return ++counter;
+}
+
+/* The same with a copy, which is no store of ours but a call of the library. */
+unsigned char area[BLOCK];
+
+int copy(void) {
+    static const unsigned char source[BLOCK];
+    volatile size_t length = BLOCK;
+    memcpy(area, source, length);
+    return 0;
+}
+
+int copy_at_once(void) {
+    meet();
+    return copy();
 }

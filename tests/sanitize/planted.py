@@ -29,7 +29,13 @@ PLANTED: dict[str, dict[str, str | None]] = {
         "shift_too_far": "shift exponent",
         "misaligned": "misaligned address",
     },
-    "threads": {"none": None, "count": None, "count_at_once": "data race"},
+    "threads": {
+        "none": None,
+        "count": None,
+        "count_at_once": "data race",
+        "copy": None,
+        "copy_at_once": "data race",
+    },
 }
 
 
@@ -64,10 +70,10 @@ def run(fault: str, library: Path, sanitizer: Sanitizer, tree: Path, reports: Pa
 
 
 def main(library: str, fault: str) -> None:
-    # ctypes keeps the interpreter lock for a PyDLL, and gives it up for a CDLL
-    kind = ctypes.PyDLL if fault == "count" else ctypes.CDLL
+    # ctypes gives the interpreter lock up for a CDLL, and keeps it for a PyDLL
+    kind = ctypes.CDLL if fault.endswith("_at_once") else ctypes.PyDLL
     function = kind(library)[fault]
-    if not fault.startswith("count"):
+    if fault not in PLANTED["threads"]:
         function()
         return
     threads = [threading.Thread(target=function) for _ in range(2)]
