@@ -162,33 +162,34 @@ def _convert(annotation: Any, value: Any, shape: Shape) -> Any:
 def _list(item: Any, value: Any, shape: Shape) -> list[Any]:
     if not isinstance(value, list):
         raise _wrong(shape, "a list", value)
-    if item is float and _all_floats(value):
-        return value
-    if item == list[float] and _all_number_lists(value):
-        return value  # raw samples are most of a file
+    numbers = _numbers(value) if item is float else None
+    if numbers is not None:
+        return numbers
     return [_convert(item, entry, shape.item(index)) for index, entry in enumerate(value)]
 
 
-def _all_number_lists(value: Collection[Any]) -> bool:
-    return _LIST.issuperset(map(type, value)) and all(map(_all_floats, value))
+def _numbers(values: Collection[Any]) -> list[float] | None:
+    """All of them as finite floats; None where one is none, to be told with its place. The loops
+    are C's, because they see every number of the file."""
+    kinds = set(map(type, values))
+    if not kinds <= _NUMERIC:
+        return None
+    try:
+        found = list(map(float, values)) if int in kinds else list(values)
+    except OverflowError:
+        return None
+    return found if all(map(math.isfinite, found)) else None
 
 
-def _all_floats(values: Collection[float]) -> bool:
-    """Finite ones; the loops are C's, because they see every number of the file."""
-    return _FLOAT.issuperset(map(type, values)) and all(map(math.isfinite, values))
-
-
-_LIST, _FLOAT = frozenset((list,)), frozenset((float,))
+_NUMERIC = {int, float}
 
 
 def _dict(item: Any, value: Any, shape: Shape) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _wrong(shape, "an object", value)
-    entries = value.values()
-    if (item is float and _all_floats(entries)) or (
-        item == list[float] and _all_number_lists(entries)
-    ):
-        return value
+    numbers = _numbers(value.values()) if item is float else None
+    if numbers is not None:
+        return dict(zip(value, numbers, strict=True))
     return {name: _convert(item, entry, shape.key(name)) for name, entry in value.items()}
 
 
