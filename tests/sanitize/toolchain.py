@@ -47,9 +47,10 @@ SANITIZERS = {
         "thread",
         ("libtsan.so",),
         {
-            # The interpreter is not instrumented, but its lock is made of a mutex and a condition,
-            # which the sanitizer follows. Its memcpy calls are not ignored (there is an option for
-            # it): on Linux that would ignore those of our modules too.
+            # The interpreter is not instrumented, but its locks are mutexes, conditions and
+            # semaphores of the system, which the sanitizer follows: what it copies and frees under
+            # them is ordered, and needs no suppression. ignore_noninstrumented_modules would hide
+            # the copies of our own modules too.
             "TSAN_OPTIONS": "die_after_fork=0:history_size=4",
         },
         fixed_addresses=True,
