@@ -241,6 +241,9 @@ class FileLog(FileRecords):
             )
         except OSError as error:
             raise self._fail(error) from error
+        except BaseException:
+            self._stopped()
+            raise
         self._synced = fmt.DATA_START
 
     # --- the rest ----------------------------------------------------------------------------
@@ -278,6 +281,9 @@ class FileLog(FileRecords):
             self._segments.reset(self._next, self._end)
         except OSError as error:
             raise self._fail(error) from error
+        except BaseException:
+            self._stopped()
+            raise
         self._durable = self._next - 1
         self._end = self._synced = fmt.DATA_START
         self._chain = self._segments.current.header.crc
@@ -336,6 +342,11 @@ class FileLog(FileRecords):
                 errno=self._failed,
                 remedy="reopen the log and let it recover",
             )
+
+    def _stopped(self) -> None:
+        """A signal handler raised in the midst of a rotation or an emptying: which segment is in
+        use only a recovery can tell."""
+        self._failed = errno.EINTR
 
     def _fail(self, error: OSError) -> LogError:
         failure = write_failed(error, self._segments.current.path)

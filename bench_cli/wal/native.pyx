@@ -14,6 +14,7 @@ from cpython.bytes cimport (
 )
 from cpython.dict cimport PyDict_SetDefault
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
+from libc.errno cimport EINTR
 from libc.stdint cimport UINT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -368,6 +369,9 @@ cdef class NativeLog:
             self.chain = self.segment.header.crc
         except OSError as error:
             raise fail(self, error) from error
+        except BaseException:
+            stopped(self)
+            raise
         finally:
             end_work(self)
 
