@@ -102,10 +102,11 @@ def command(
 ) -> int:
     """Prove what a log survives, and a pool or a cache on it.
 
-    Records everything a log asks of its disk, builds the disks a crash may leave at each moment,
-    and recovers each of them; fails every call; flips every bit; kills real writers. Ends with
-    exit code 20 when a declared level does not hold; what failed is kept with the command that
-    replays it. The results are kept in results/verified.json.
+    Records everything it asks of its disk, builds the disks a crash may leave at each moment, and
+    recovers each of them; fails every call; flips every bit; kills real writers. Pools and caches
+    are proven the same way, on each log. Ends with exit code 20 when a declared level does not
+    hold; what failed is kept with the command that replays it. The results are kept in
+    results/verified.json.
 
     \b
     bench verify
