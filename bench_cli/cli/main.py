@@ -25,7 +25,7 @@ COMMANDS = {
     "compare": ("comparing", "Compare two stored results."),
     "baseline": ("baseline", "Keep results to compare with."),
     "noise": ("noise", "Measure how much each cell differs from itself."),
-    "verify": ("verify", "Prove what a log survives."),
+    "verify": ("verify", "Prove what a log survives, and a pool or a cache on it."),
     "wal": ("logs", "Check or repair the files of a log."),
     "list": ("listing", "List scenarios, cells or workloads."),
     "backends": ("backends", "List backends: cores, durability, capabilities."),
