@@ -15,7 +15,7 @@ from bench_cli.filesystem import SystemFileSystem, SystemMapping
 from bench_cli.flushing import parse_flush
 from bench_cli.interfaces import CommittedLog, FileSystem, FlushPolicy, LogOptions
 from bench_cli.wal.flush import FlushedLog
-from tests.contract.log_backends import load
+from tests.contract.log_backends import load, read
 
 MIB = 1 << 20
 OURS = [
@@ -25,6 +25,7 @@ OURS = [
 ]
 WRAPPED = "wrapped"  # a log that syncs in one go, as somebody else's does
 SUBJECTS = [*OURS, WRAPPED]
+POLICIES = ("never", "async", "record", "group", "group 4 1us", "3 records", "200B", "10ms")
 PATIENCE_S = 60  # a test that needs it has failed
 
 
@@ -180,3 +181,12 @@ def until(condition: Callable[[], bool]) -> None:
             return
         pause.wait(0.001)
     pytest.fail("it never came to that")
+
+
+def durable(log: CommittedLog) -> int:
+    return log.stats().durable_sequence
+
+
+def recovered(home: Path) -> list[bytes]:
+    _, records = read(load(OURS[0]), home, LogOptions(segment_size=1 << 20))
+    return [payload for _, _, payload in records]
