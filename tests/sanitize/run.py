@@ -41,6 +41,7 @@ ROOMS = {
         "cache/test_cache_threads.py",
         "cache/test_stores.py",
         "contract/test_committed.py",
+        "contract/test_committed_failures.py",
         "contract/test_draw_queue.py",
         "faults/test_cache_faults.py",
         "faults/test_commit_faults.py",
