@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,7 @@ def _compared(base: Path, head: Path) -> tuple[RunResult, RunResult, Comparison]
     from bench_cli.stats.compare import compare
 
     ours, theirs = results.read(base), results.read(head)
+    gc.freeze()  # the collector need not go through them again and again
     differences = environment.differences(ours.environment, theirs.environment)
     return ours, theirs, compare(ours, theirs, differences, floors=floors_of(theirs))
 
