@@ -75,15 +75,15 @@ def test_a_list_that_another_thread_fills_during_a_rotation_is_logged_as_handed_
     options = LogOptions(format=log_format, segment_size=64 << 10)
     log = native.open(tmp_path / "log", options)
     payloads: list[Any] = [b"x" * 1000] * 10
-    rotate = SegmentSet.rotate
+    switch = SegmentSet.switch  # the part of a rotation that every log takes
 
-    def rotate_meanwhile(self: SegmentSet, *arguments: Any) -> tuple[int, int]:
+    def switch_meanwhile(self: SegmentSet, *arguments: Any) -> Any:
         payloads.extend([b"y" * 10_000] * 100)
-        return rotate(self, *arguments)
+        return switch(self, *arguments)
 
     while log.stats().rotations == 0:
         if log.stats().file_size > 50_000:
-            monkeypatch.setattr(SegmentSet, "rotate", rotate_meanwhile)
+            monkeypatch.setattr(SegmentSet, "switch", switch_meanwhile)
         last = log.append_many(payloads)
     log.close()
     records = read(native, tmp_path / "log", options)[1]
