@@ -145,11 +145,13 @@ def test_both_sides_do_the_same_number_of_batches(session: Any) -> None:
 
         return run
 
-    session(match(cell()), base=calibrating("a", 10), head=calibrating("b", 11), pairs=2)
+    sides = {"base": calibrating("a", 10), "head": calibrating("b", 11)}
+    session(match(cell()), **sides, pairs=2, gates=False)
     assert sorted(asked[:2]) == [("a", None), ("b", None)]
     assert {batches for _, batches in asked[2:]} == {11}
     asked.clear()
-    session(match(cell()), base=calibrating("a", 10), head=calibrating("b", 100), pairs=2)
+    sides = {"base": calibrating("a", 10), "head": calibrating("b", 100)}
+    session(match(cell()), **sides, pairs=2, gates=False)
     assert sorted(asked[2:]) == [("a", 10), ("b", 100)]
 
 
