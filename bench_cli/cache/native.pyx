@@ -26,10 +26,10 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from bench_cli.cache.blocks cimport *
-from bench_cli.wal.native cimport NativeLog
+from bench_cli.wal.native cimport NativeLog, reopen as reopen_log
 
 from bench_cli.cache import replay, rules
 from bench_cli.cache.snapshot import SavedBlock, SavedFile, Snapshots
@@ -39,6 +39,7 @@ from bench_cli.errors import CacheFull, Unsupported
 from bench_cli.filesystem import CLOCK, SYSTEM
 from bench_cli.interfaces import CacheStats, Capability, DirtyBlock, Durability
 from bench_cli.payloads import write_head as encoded_head
+from bench_cli.wal import native as native_logs
 
 cdef extern from "Python.h":
     PyObject *PyDict_GetItemWithError(dict mapping, object key) except? NULL
@@ -351,6 +352,10 @@ cdef class Cache(Vectored):
         """A file of ``size`` as recovery found it: it may have no block at all."""
         self.publish(self.settled_or_made(name), size)
 
+    def count_from(self, int64_t generation):
+        """For recovery: the next change gets this generation."""
+        self.generation = generation - 1
+
     def close(self):
         while self.gated and not self.closed:
             self.wait_turn()
@@ -445,6 +450,9 @@ cdef Py_ssize_t note_dirty(File file, dirty_mark *marks, Py_ssize_t count) noexc
     return count
 
 
+include "recovery.pxi"
+
+
 class Backend:
     name = "cache.block"
     core = "native"
@@ -470,4 +478,6 @@ class Backend:
         def empty(log):
             return Cache(options, log, None, log_options.file_system, clock, waiter)
 
-        return replay.recover(empty, options.block_size, backend, directory, log_options)
+        return replay.recover(
+            empty, options.block_size, backend, directory, log_options, reopen
+        )

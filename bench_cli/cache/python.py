@@ -72,7 +72,7 @@ class Cache:
         self.attach(log, directory)
 
     def attach(self, log: WriteAheadLog | None, directory: Path | None) -> None:
-        """Go on with ``log``. Recovery replays with a stand-in for the log, then changes over."""
+        """Go on with ``log``. Recovery replays without one, then changes over."""
         self._log, self._directory = log, directory
 
     # --- writing ---------------------------------------------------------------------------
@@ -391,6 +391,10 @@ class Cache:
         with self._lock:
             self._extend(self._files.get(name) or File(name), size)
 
+    def count_from(self, generation: int) -> None:
+        """For recovery: the next change gets this generation."""
+        self._generations = count(generation)
+
     def close(self) -> None:
         with self._lock:
             for file in self._files.values():
@@ -442,7 +446,7 @@ class Backend:
         clock: Clock | None = None,
         waiter: Waiter | None = None,
     ) -> tuple[Cache, WriteAheadLog, Recovery]:
-        def empty(log: WriteAheadLog) -> Cache:
+        def empty(log: None) -> Cache:
             return Cache(options, log, None, log_options.file_system, clock, waiter)
 
         return replay.recover(empty, options.block_size, backend, directory, log_options)

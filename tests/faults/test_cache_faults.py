@@ -99,6 +99,16 @@ def test_fault_03_a_truncation_is_recovered(machine: Machine) -> None:
     assert [dirty.block for dirty in cache.dirty_blocks()] == [0, 1]
 
 
+def test_an_upload_of_a_cut_block_that_held_bytes_from_the_store_is_recovered(
+    machine: Machine,
+) -> None:
+    machine.cache.write("a", 0, b"x" * 10)
+    machine.cache.fill("a", 100, b"y" * 50)
+    machine.cache.truncate("a", 50)
+    mark(machine.cache, "a")
+    assert machine.crash().dirty_blocks() == []
+
+
 # --- truncation --------------------------------------------------------------------------------
 
 
