@@ -208,9 +208,8 @@ cdef class Cache(Vectored):
         self.wake()
 
     cdef void cut(self, block *b, uint32_t length, int64_t generation) noexcept:
-        """A clean block stays clean: what is left of it is in the store."""
-        if b.edges[b.edge_count - 1] <= length:
-            return
+        """A clean block stays clean: what is left of it is in the store. One that ends before gets
+        the generation too: recovery knows no bytes from the store, and could not tell it apart."""
         cut_coverage(b, length)
         b.generation = generation
         if not b.edge_count:

@@ -270,9 +270,8 @@ class Cache:
         self._waiter.wake()
 
     def _cut(self, block: Block, length: int, generation: int) -> None:
-        """A clean block stays clean: what is left of it is in the store."""
-        if not block.edges or block.edges[-1] <= length:
-            return
+        """A clean block stays clean: what is left of it is in the store. One that ends before gets
+        the generation too: recovery knows no bytes from the store, and could not tell it apart."""
         cut(block.edges, length)
         block.generation = generation
         if not block.edges:

@@ -1,8 +1,9 @@
 """Rebuilding a cache from its last checkpoint and its log; the same for both twins.
 
-Replay calls the cache's own operations, with a stand-in for the log that answers with the
-sequence number of the record being replayed: each block gets the generation it had, limits hold
-as ever, and there is no second way of writing that could differ from the first.
+Replay calls the cache's own operations. The cache has no log meanwhile, and its counter of
+generations is set to the sequence number of the record being replayed: each block gets the
+generation it had, limits hold as ever, and there is no second way of writing that could differ
+from the first.
 """
 
 from __future__ import annotations
@@ -10,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, TypeVar, cast
+from typing import Protocol, TypeVar
 
 from bench_cli.cache.snapshot import KIND, SavedBlock, Snapshots, load
 from bench_cli.errors import CacheFull, FileNotCached
 from bench_cli.filesystem import SYSTEM
 from bench_cli.interfaces import (
     BlockCache,
-    Buffer,
     LogBackend,
     LogOptions,
     RecordKind,
@@ -36,6 +36,9 @@ class Recoverable(BlockCache, Protocol):
     def adopt(self, name: str, size: int) -> None:
         """A file of at least this size, made if need be."""
 
+    def count_from(self, generation: int) -> None:
+        """The next change without a log gets this generation."""
+
     def attach(self, log: WriteAheadLog | None, directory: Path | None) -> None:
         """Go on with this log."""
 
@@ -43,67 +46,45 @@ class Recoverable(BlockCache, Protocol):
 C = TypeVar("C", bound=Recoverable)
 
 
-class ReplayedLog:
-    """Stands in for the log during replay: what is appended is in it already."""
-
-    format = "binary"
-
-    def __init__(self) -> None:
-        self.sequence = 0
-
-    def append_write(self, name: str, offset: int, data: Buffer) -> int:
-        return self.sequence
-
-    def append_remove(self, name: str) -> int:
-        return self.sequence
-
-    def append_truncate(self, name: str, size: int) -> int:
-        return self.sequence
-
-    def append_uploaded(self, name: str, block: int, generation: int) -> int:
-        return self.sequence
-
-
 class Replay:
-    """Applies the snapshots, then the records after them. ``lean``: a block is dropped as soon as
-    its upload is met, so that no more is held than in any run that wrote this log."""
+    """Applies the snapshots, then the records after them; ``reached`` is the last one applied or
+    covered. ``lean``: a block is dropped as soon as its upload is met, so that no more is held
+    than in any run that wrote this log."""
 
     def __init__(
         self,
         cache: Recoverable,
-        log: ReplayedLog,
         block_size: int,
         folder: Folder,
         found: Found,
         *,
         lean: bool,
     ) -> None:
-        self._cache = cache
-        self._log = log
+        self.cache = cache
         self._block_size = block_size
         self._folder = folder
         self._found = found
         self._lean = lean
-        self._reached = found.covered
+        self.reached = found.covered
 
     def snapshots(self) -> None:
-        load(self._folder, self._found, self._block_size, self._cache.adopt, self._block)
+        load(self._folder, self._found, self._block_size, self.cache.adopt, self._block)
 
     def _block(self, name: str, block: SavedBlock) -> None:
-        self._log.sequence = block.generation
         for start, data in block.extents or ():
-            self._cache.write(name, block.number * self._block_size + start, data)
+            self.cache.count_from(block.generation)
+            self.cache.write(name, block.number * self._block_size + start, data)
 
     def record(self, sequence: int, kind: int, payload: memoryview) -> None:
         """Kinds of other engines change no file and are passed over."""
-        if sequence <= self._reached:
+        if sequence <= self.reached:
             return
-        if sequence != self._reached + 1:
+        if sequence != self.reached + 1:
             raise unreached(self._folder.directory, self._found, sequence)
-        self._reached = sequence
-        self._log.sequence = sequence
+        self.reached = sequence
+        self.cache.count_from(sequence)
         if kind == RecordKind.WRITE:
-            self._cache.write(*decode_write(payload))
+            self.cache.write(*decode_write(payload))
         elif kind == RecordKind.REMOVE:
             self._remove(decode_remove(payload))
         elif kind == RecordKind.TRUNCATE:
@@ -113,62 +94,75 @@ class Replay:
 
     def _remove(self, name: str) -> None:
         try:
-            self._cache.remove(name)
+            self.cache.remove(name)
         except FileNotCached:
             return  # a file that held only bytes from the store: those were never logged
 
     def _truncate(self, name: str, size: int) -> None:
         try:
-            self._cache.truncate(name, size)
+            self.cache.truncate(name, size)
         except FileNotCached:
-            self._cache.adopt(name, size)  # as above: of it, only the size is known
+            self.cache.adopt(name, size)  # as above: of it, only the size is known
 
     def _uploaded(self, name: str, block: int, generation: int) -> None:
-        if self._cache.mark_uploaded(name, block, generation) and self._lean:
-            self._cache.evict_all()
+        if self.cache.mark_uploaded(name, block, generation) and self._lean:
+            self.cache.evict_all()
+
+    def complete(self, recovery: Recovery, last_sequence: int) -> Recovery:
+        """After the last record: the log's recovery, with what the snapshots have to tell. Raises
+        SnapshotUnusable where it ends, at ``last_sequence``, before they do, or begins later."""
+        check_reach(
+            self._folder.directory, self._found, replace(recovery, last_sequence=last_sequence)
+        )
+        return replace(recovery, snapshots=read_by(self._found))
+
+
+Reopen = Callable[[Replay, LogBackend, Path, LogOptions], tuple[WriteAheadLog, Recovery]]
+
+
+def reopen(
+    replay: Replay, backend: LogBackend, directory: Path, options: LogOptions
+) -> tuple[WriteAheadLog, Recovery]:
+    """Replay the records of any log, and open it for appending."""
+    recovery = backend.recover(directory, options, replay.record)
+    log = backend.open(directory, options)
+    try:
+        return log, replay.complete(recovery, log.stats().last_sequence)
+    except BaseException:
+        log.close()
+        raise
 
 
 def recover(
-    empty: Callable[[WriteAheadLog], C],
+    empty: Callable[[None], C],
     block_size: int,
     backend: LogBackend,
     directory: Path,
     options: LogOptions,
+    reopen: Reopen = reopen,
 ) -> tuple[C, WriteAheadLog, Recovery]:
-    """``empty`` makes an empty cache over a log, with the block size of the run that wrote it.
+    """``empty`` makes an empty cache without a log, with the block size of the run that wrote it;
+    ``reopen`` is how records get from the log into it.
     Clean blocks are kept if they fit below the limits; if not, all are dropped while replaying,
     and only then is CacheFull final."""
     files = options.file_system or SYSTEM
     folder = Folder(files, directory, KIND)
     found = folder.newest()
 
-    def replayed(lean: bool) -> tuple[C, Recovery]:
-        stand_in = ReplayedLog()
-        cache = empty(cast(WriteAheadLog, stand_in))
+    def replayed(lean: bool) -> tuple[C, WriteAheadLog, Recovery]:
+        cache = empty(None)
         try:
-            replay = Replay(cache, stand_in, block_size, folder, found, lean=lean)
+            replay = Replay(cache, block_size, folder, found, lean=lean)
             replay.snapshots()
-            return cache, backend.recover(directory, options, replay.record)
+            return cache, *reopen(replay, backend, directory, options)
         except BaseException:
             cache.close()
             raise
 
     try:
-        cache, recovery = replayed(lean=False)
+        cache, log, recovery = replayed(lean=False)
     except CacheFull:
-        cache, recovery = replayed(lean=True)
-    try:
-        log = backend.open(directory, options)
-        try:
-            check_reach(
-                directory, found, replace(recovery, last_sequence=log.stats().last_sequence)
-            )
-        except BaseException:
-            log.close()
-            raise
-    except BaseException:
-        cache.close()
-        raise
+        cache, log, recovery = replayed(lean=True)
     cache.attach(log, directory)
     cache.snapshots.go_on(folder, found.chain)
-    return cache, log, replace(recovery, snapshots=read_by(found))
+    return cache, log, recovery

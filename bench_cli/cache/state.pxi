@@ -44,7 +44,7 @@ cdef class Shelves:
         turnstile_end(&self.turns)
 
     def attach(self, log, directory):
-        """Go on with ``log``. Recovery replays with a stand-in for the log, then changes over."""
+        """Go on with ``log``. Recovery replays without one, then changes over."""
         self.log = log
         self.native_log = log if isinstance(log, NativeLog) else None
         self.directory = directory

@@ -64,7 +64,8 @@ static inline int frame_adds_up(const uint8_t *payload, const frame_fields *f)
  *   frame_head  writes the 24 header bytes, returns the raw value the payload's checksum starts at
  *   frame_put   writes a whole frame whose payload is `head` followed by `data`; returns its crc
  *   frame_read  finds the frame with that sequence at `from`, where `held` bytes are at hand: its size;
- *               0 when it is not there or not whole; more than `held` when that many are needed */
+ *               0 when it is not there or not whole; more than `held` when that many are needed
+ *   frame_take  checks the payload of a frame that is no batch, and copies what follows its `head` */
 #define FRAME_DEFINE(name, ATTRIBUTE, WORD, HALF)                                                  \
     ATTRIBUTE static inline uint32_t frame_head_##name(uint8_t *to, const frame_fields *f)         \
     {                                                                                              \
@@ -115,6 +116,14 @@ static inline int frame_adds_up(const uint8_t *payload, const frame_fields *f)
         memcpy(crc, from + f->length, 4);                                                          \
         raw = crc32c_raw_##name(WORD(~seed, sequence), from, f->length);                           \
         return ~raw == *crc && frame_adds_up(from, f) ? frame_size(f->length) : 0;                 \
+    }                                                                                              \
+    ATTRIBUTE static int frame_take_##name(                                                        \
+        const uint8_t *payload, const frame_fields *f, size_t head, uint8_t *to, uint32_t *crc)    \
+    {                                                                                              \
+        uint32_t raw = crc32c_raw_##name(WORD(~f->seed, f->sequence), payload, head);              \
+        raw = crc32c_copy_##name(raw, to, payload + head, f->length - head);                       \
+        memcpy(crc, payload + f->length, 4);                                                       \
+        return ~raw == *crc;                                                                       \
     }
 
 typedef uint32_t (*frame_head_fn)(uint8_t *, const frame_fields *);
@@ -122,6 +131,8 @@ typedef uint32_t (*frame_put_fn)(
     uint8_t *, const frame_fields *, const void *, size_t, const void *, size_t);
 typedef size_t (*frame_read_fn)(
     const uint8_t *, size_t, uint32_t, uint64_t, frame_fields *, uint32_t *);
+typedef int (*frame_take_fn)(
+    const uint8_t *, const frame_fields *, size_t, uint8_t *, uint32_t *);
 
 FRAME_DEFINE(soft, , crc32c_word_soft, crc32c_half_soft)
 #ifdef CRC32C_HARDWARE
@@ -131,6 +142,7 @@ FRAME_DEFINE(hard, CRC32C_TARGET, CRC32C_WORD_HARD, CRC32C_HALF_HARD)
 static frame_head_fn frame_head = frame_head_soft;
 static frame_put_fn frame_put = frame_put_soft;
 static frame_read_fn frame_read = frame_read_soft;
+static frame_take_fn frame_take = frame_take_soft;
 
 static inline void frame_setup(int allow_hardware)
 {
@@ -138,11 +150,13 @@ static inline void frame_setup(int allow_hardware)
     frame_head = frame_head_soft;
     frame_put = frame_put_soft;
     frame_read = frame_read_soft;
+    frame_take = frame_take_soft;
 #ifdef CRC32C_HARDWARE
     if (allow_hardware && crc32c_has_hardware()) {
         frame_head = frame_head_hard;
         frame_put = frame_put_hard;
         frame_read = frame_read_hard;
+        frame_take = frame_take_hard;
     }
 #endif
 }

@@ -59,6 +59,15 @@ ctypedef int (*replay_fn)(void *context, unsigned long long sequence, unsigned c
 # Read the log in `directory` under `options`, without changing it; returns the Recovery value.
 cdef object replay(directory, options, replay_fn function, void *context)
 
+# A consumer may want the end of a large payload in a place of its own, copied there while it is
+# checked. ``place`` says where the bytes from ``head`` on go, or NULL; nothing is known of the payload
+# yet, its checksum may turn out wrong. ``placed`` stands for the call of replay_fn once it is right.
+ctypedef unsigned char *(*place_fn)(void *context, unsigned long long sequence, unsigned char kind,
+                                    const unsigned char *payload, size_t length,
+                                    size_t *head) noexcept
+ctypedef void (*placed_fn)(void *context, unsigned long long sequence) noexcept
+
 # The same, and open it for appending: one reading does for both. ``backend`` is one of this module;
 # ``check`` gets the Recovery before anything is changed. (log, what check returned)
-cdef tuple reopen(backend, directory, options, replay_fn function, void *context, check)
+cdef tuple reopen(backend, directory, options, replay_fn function, void *context, check,
+                  place_fn place=*, placed_fn placed=*)

@@ -31,7 +31,7 @@ class ParallelWalk:
     def __call__(self, reader, size_t limit, uint32_t seed, scan):
         if limit >= scan.position + LEAST_SHARED:
             walk_shared(self.workers, reader, limit, seed, scan)
-        walk_binary(reader, limit, seed, scan)
+        walk_file(reader, limit, seed, scan)
 
 
 cdef int walk_shared(int workers, reader, size_t limit, uint32_t seed, scan) except -1:
