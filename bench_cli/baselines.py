@@ -14,12 +14,13 @@ from pathlib import Path
 
 from bench_cli import results
 from bench_cli.errors import OutputError, ResultFileError, UnknownName, UsageError
+from bench_cli.latencies import PERCENTILE_OF
 from bench_cli.registry import closest
 from bench_cli.results import Row, RunResult, Samples
 from bench_cli.strict_json import JsonProblem, Shape, build, dumps, parse
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
-_KEPT = ("ns_per_op",)
+_KEPT = ("ns_per_op", *PERCENTILE_OF)
 _ACCEPTED = ".accepted.json"
 _LARGEST = 16 << 20
 

@@ -54,6 +54,7 @@ class Metric:
 _L, _H, _N = Direction.LOWER, Direction.HIGHER, Direction.NEUTRAL
 _E, _T, _Y = Kind.EXACT, Kind.TIGHT, Kind.NOISY
 _TIME_FLOOR = 0.03  # 3 %: below this, machines disagree with themselves
+_TAIL_FLOOR = 0.10  # a tail rests on few operations: ten of them lie beyond a percentile
 
 _DECLARED = (
     Metric(
@@ -103,6 +104,19 @@ _DECLARED = (
         "the slowest interval of a sustained run",
         0.10,
     ),
+    Metric(
+        "p50_ns",
+        Unit.NANOSECONDS,
+        _L,
+        _Y,
+        "p50",
+        "latency half of the operations keep: response in an open loop, service in a closed one",
+        _TIME_FLOOR,
+    ),
+    Metric("p90_ns", Unit.NANOSECONDS, _L, _Y, "p90", "latency nine of ten keep", _TIME_FLOOR),
+    Metric("p99_ns", Unit.NANOSECONDS, _L, _Y, "p99", "latency 99 of 100 keep", _TAIL_FLOOR),
+    Metric("p999_ns", Unit.NANOSECONDS, _L, _Y, "p99.9", "latency 999 of 1,000 keep", _TAIL_FLOOR),
+    Metric("max_ns", Unit.NANOSECONDS, _L, _Y, "max", "the longest latency", _TAIL_FLOOR),
     Metric(
         "alloc_bytes_per_op",
         Unit.BYTES,

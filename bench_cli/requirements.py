@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 from bench_cli.cells import Reference, base_value, parse_reference
 from bench_cli.errors import BenchError
 from bench_cli.expressions import Bound, Expression, evaluate, parse_expression, references
+from bench_cli.latencies import PERCENTILE_OF, why_absent
 from bench_cli.results import RequirementOutcome, Row
 
 AT_LEAST, AT_MOST = "at_least", "at_most"
@@ -159,7 +160,8 @@ def value_of(row: Row, metric: str) -> float:
     if row.status != "ok":
         raise Unjudged(f"{row.id} {row.status}: {row.reason or 'no reason given'}")
     if metric not in row.metrics:
-        raise Unjudged(f"{row.id} has no {metric}")
+        why = f": {why_absent(row.latency, metric)}" if metric in PERCENTILE_OF else ""
+        raise Unjudged(f"{row.id} has no {metric}{why}")
     return _finite(row.metrics[metric], f"{metric} of {row.id}")
 
 

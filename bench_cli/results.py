@@ -48,10 +48,11 @@ class Samples:
 @dataclass(slots=True)
 class Row:
     """One cell's result. ``status``: "ok" | "failed" | "skipped", with ``reason`` where not ok.
-    ``metrics`` are keyed by the ids of ``metrics.py`` (medians over processes). ``per_process``
-    holds, for each noisy metric, one value per process. ``limits`` holds, per limit row measured
-    in the same processes, its ns/op, one value per process; ``ceiling`` is the expression that
-    ``limit_share`` was computed from."""
+    ``metrics`` are keyed by the ids of ``metrics.py`` (medians over processes; latencies over the
+    operations of all processes). ``per_process`` holds, for each noisy metric, one value per
+    process, or nothing where not every process can tell it alone. ``limits`` holds, per limit row
+    measured in the same processes, its ns/op, one value per process; ``ceiling`` is the expression
+    that ``limit_share`` was computed from."""
 
     id: str
     scenario: str

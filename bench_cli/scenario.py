@@ -17,6 +17,7 @@ from bench_cli.catalogue import Catalogue
 from bench_cli.cells import Cell, PlanSettings, Reference
 from bench_cli.errors import CoreUnavailable, ScenarioError, UsageError
 from bench_cli.expressions import Bound, ExpressionError, parse_bound, references
+from bench_cli.latencies import PERCENTILE_OF
 from bench_cli.metrics import METRICS
 from bench_cli.registry import closest
 from bench_cli.requirements import RELATIONS, Requirement, named_by, selects
@@ -188,6 +189,10 @@ def _requirement(
         what = f"where of {recipe.workload.name}"
         where = read_choice(keys.entries["where"], what, reader, recipe.declared)
     if metric is None:
+        return None
+    if metric in PERCENTILE_OF and not (recipe.plan.latency or recipe.plan.rate_per_s):
+        why = f"{metric} is told where the plan has `latency: true` or a rate"
+        reader.problems.add(keys.entries["metric"].spot, f"requirement: {why}")
         return None
     bound = _bound(keys.entries[relations[0]], relations[0], metric, reader, expander)
     if bound is None:

@@ -16,7 +16,7 @@ from bench_cli.report.model import Column, Line, Styled, Table, Tone
 from bench_cli.report.requirements import requirements_table
 from bench_cli.report.text import safe, wrap
 from bench_cli.results import RunResult
-from bench_cli.stats.compare import Comparison, Missing, RowComparison
+from bench_cli.stats.compare import Comparison, LatencyChange, Missing, RowComparison
 from bench_cli.stats.interval import Change
 from bench_cli.stats.verdict import MOST_PAIRS, Judgement, Verdict, pairs_to_decide
 
@@ -78,6 +78,7 @@ def tables(told: Compared) -> list[Table]:
     ]
     if not found.paired:
         built[1], built[2] = built[2], built[1]
+    built.insert(3, _latency_table(found.rows, everything=told.everything))
     return [table for table in built if table is not None]
 
 
@@ -178,6 +179,51 @@ def _confidence(timings: Sequence[Change]) -> list[str]:
     least = min(timing.confidence for timing in timings)
     few = "; more processes would reach 95 %" if least < 0.949 else ""
     return [f"Intervals cover {scale.percent(least)} or more of such comparisons{few}."]
+
+
+# --- latencies -------------------------------------------------------------------------------
+
+
+def _latency_table(rows: Sequence[RowComparison], *, everything: bool) -> Table | None:
+    """Percentiles that changed, the worst first; with ``everything`` also the quiet ones."""
+    told = [(row, one) for row in rows for one in row.latencies]
+    shown = [(row, one) for row, one in told if everything or one.is_notable]
+    if not told:
+        return None
+    shown.sort(key=lambda pair: -(pair[1].relative or 0.0))
+    heads = [Column("latency", label=True), Column("change"), Column("interval"), Column("base"),
+             Column("head"), Column("row", label=True)]  # fmt: skip
+    return Table(
+        "Latency (advisory, never judged)",
+        heads,
+        [_latency_line(row, one) for row, one in shown],
+        notes=_quiet_latencies(len(told) - len(shown)),
+    )
+
+
+def _latency_line(row: RowComparison, one: LatencyChange) -> Line:
+    interval = "unknown"
+    if one.interval is not None:
+        interval = f"{_signed(one.interval.low)} to {_signed(one.interval.high)}"
+    worse = (one.relative or 0.0) > 0
+    tone = (Tone.WARN if worse else Tone.GOOD) if one.is_notable else Tone.PLAIN
+    cells = (
+        one.metric.heading,
+        "unknown" if one.relative is None else _signed(one.relative),
+        interval,
+        scale.time(one.base),
+        scale.time(one.head),
+        safe(row.id),
+    )
+    return Line(cells, tone=tone)
+
+
+def _quiet_latencies(count: int) -> list[str]:
+    if not count:
+        return []
+    told = "1 percentile is" if count == 1 else f"{count} percentiles are"
+    floors = "3 % (10 % from p99 on)"
+    return [f"{told} not shown: no change beyond its interval, if it has one, or {floors}."]
 
 
 # --- time, judged ----------------------------------------------------------------------------
@@ -367,7 +413,16 @@ def _row_as_json(row: RowComparison) -> dict[str, Any]:
         for one in row.exact
     ]  # fmt: skip
     return {"id": row.id, "verdict": str(row.verdict), "judged": row.judged, "exact": exact,
-            "timing": _timing_as_json(row), "unjudged": row.unjudged}  # fmt: skip
+            "timing": _timing_as_json(row), "latencies": _latencies_as_json(row),
+            "unjudged": row.unjudged}  # fmt: skip
+
+
+def _latencies_as_json(row: RowComparison) -> list[dict[str, Any]]:
+    return [
+        {"metric": one.metric.id, "base": one.base, "head": one.head, "relative": one.relative,
+         "interval": asdict(one.interval) if one.interval else None, "advisory": True}
+        for one in row.latencies
+    ]  # fmt: skip
 
 
 def _timing_as_json(row: RowComparison) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from bench_cli import latencies
 from bench_cli.cells import Cell
 from bench_cli.interfaces import Durability, Workload
 from bench_cli.metrics import METRICS, Kind
@@ -134,6 +135,8 @@ def _latency(row: Row, found: Sequence[Mapping[str, Any]]) -> None:
 
     row.latency = latency.pooled(found)
     row.warnings += latency.warnings(row.latency)
+    row.metrics |= latencies.metrics(row.latency)
+    row.per_process |= latencies.per_process([latency.pooled([one]) for one in found])
 
 
 def _noisy(found: Sequence[Mapping[str, Any]], first: Mapping[str, Any]) -> dict[str, list[float]]:

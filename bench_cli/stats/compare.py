@@ -15,6 +15,7 @@ from statistics import median
 from typing import Protocol
 
 from bench_cli.errors import ExitCode
+from bench_cli.latencies import PERCENTILE_OF
 from bench_cli.metrics import METRICS, Direction, Kind, Metric
 from bench_cli.results import NOT_REACHED, SIDES, AbCell, RequirementOutcome, Row, RunResult
 from bench_cli.stats.interval import Change, change
@@ -49,17 +50,43 @@ class ExactChange:
         return (self.head > value) == (self.metric.direction is Direction.LOWER)
 
 
+@dataclass(frozen=True, slots=True)
+class LatencyChange:
+    """A percentile that both sides tell; it is shown and never judged. ``interval``: None where
+    some process did too few operations to tell it alone."""
+
+    metric: Metric
+    base: float
+    head: float
+    interval: Change | None
+
+    @property
+    def relative(self) -> float | None:
+        """None where the base is zero (below what reading the clock takes)."""
+        return self.head / self.base - 1 if self.base > 0 else None
+
+    @property
+    def is_notable(self) -> bool:
+        """The interval leaves out "no change" and the change is beyond what matters."""
+        if self.interval is None or self.relative is None:
+            return False
+        excludes_none = self.interval.low > 0 or self.interval.high < 0
+        return excludes_none and abs(self.relative) > self.metric.relative_floor
+
+
 @dataclass(slots=True)
 class RowComparison:
     """A row that ran on both sides. ``timing``: of two separate runs; ``judgement``: of an A/B
     session, with ``advisory`` saying why it cannot gate. ``exact`` holds the metrics that
-    changed; ``unjudged`` what could not be compared, with the reason."""
+    changed; ``latencies`` all that both sides tell; ``unjudged`` what could not be compared, with
+    the reason."""
 
     id: str
     timing: Change | None = None
     base_ns: float | None = None
     head_ns: float | None = None
     exact: list[ExactChange] = field(default_factory=list)
+    latencies: list[LatencyChange] = field(default_factory=list)
     judged: int = 0
     unjudged: list[str] = field(default_factory=list)
     judgement: Judgement | None = None
@@ -291,14 +318,27 @@ def _change(base: Row, head: Row) -> Change | None:
 
 
 def compare_rows(identifier: str, base: Row, head: Row, *, same_python: bool) -> RowComparison:
-    """The exact metrics of two rows of status ok. ``same_python``: whether counts that depend on
-    the interpreter (allocations, collections) can be judged."""
-    found = RowComparison(identifier)
+    """The exact metrics and the latencies of two rows of status ok. ``same_python``: whether
+    counts that depend on the interpreter (allocations, collections) can be judged."""
+    found = RowComparison(identifier, latencies=_latencies(base, head))
     found.base_ns, found.head_ns = base.metrics.get(_TIMING), head.metrics.get(_TIMING)
     for metric in METRICS.values():
         if metric.kind is not Kind.NOISY and metric.direction is not Direction.NEUTRAL:
             _exact(found, metric, base, head, same_python)
     return found
+
+
+def _latencies(base: Row, head: Row) -> list[LatencyChange]:
+    return [
+        LatencyChange(
+            METRICS[name],
+            base.metrics[name],
+            head.metrics[name],
+            change(base.per_process.get(name, []), head.per_process.get(name, [])),
+        )
+        for name in PERCENTILE_OF
+        if name in base.metrics and name in head.metrics
+    ]
 
 
 def _exact(found: RowComparison, metric: Metric, base: Row, head: Row, same_python: bool) -> None:

@@ -59,6 +59,22 @@ def test_a_run_measures_verifies_saves_and_reports(bench: Bench, project: Path) 
     assert result.environment["cpus"] == os.cpu_count()
 
 
+def test_a_requirement_on_a_percentile_is_judged_by_what_the_run_told(
+    bench: Bench, project: Path
+) -> None:
+    """The real runner again: each operation timed, and what both requirements need is there."""
+    path = project / "scenarios" / "wal.yaml"
+    text = path.read_text().replace("min_sample: 1ms", "min_sample: 1ms, latency: true")
+    path.write_text(f"{text}      - {{metric: p99_ns, at_most: 1h}}\n")
+    found = bench("run", "-k", "wal.none,core=python,record=64B", "-o", "mine.json")
+    assert found.code == ExitCode.OK, found.out + found.err
+    result = results.read(project / "mine.json")
+    [row] = [row for row in result.results if row.backend]
+    times = [row.metrics[name] for name in ("p50_ns", "p90_ns", "p99_ns", "p999_ns", "max_ns")]
+    assert times == sorted(times)
+    assert [one.status for one in result.requirements] == ["met", "met"]
+
+
 def test_json_on_stdout_is_only_json(bench: Bench, project: Path, measured: RunResult) -> None:
     found = bench("run", "wal", "--json", "-")
     assert len(json.loads(found.out)["results"]) == 4

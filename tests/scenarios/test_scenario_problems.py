@@ -192,6 +192,8 @@ CASES = [
      "a.yaml:6: a requirement has either `at_least` or `at_most`"),
     ("an unknown metric", REQUIREMENT + "{metric: ns_per_ops, at_most: 5ns}\n",
      "a.yaml:6: no metric 'ns_per_ops'; did you mean ns_per_op or run_ns_per_op or ops_per_s?"),
+    ("a percentile that nothing tells", REQUIREMENT + "{metric: p99_ns, at_most: 1ms}\n",
+     "a.yaml:6: requirement: p99_ns is told where the plan has `latency: true` or a rate"),
     ("a relation in the wrong unit",
      REQUIREMENT + "{metric: bytes_per_s, at_least: 3 gb/s}\n",
      "a.yaml:6: at_least: column 1: 'gb/s' is not a unit of rate; did you mean GB/s?"),

@@ -139,3 +139,45 @@ def test_allocation_counts_are_not_compared_between_python_versions() -> None:
 def test_a_metric_that_only_one_side_counted_is_told() -> None:
     row = judge(counted(gc_count=0.0, allocs_per_op=1.0), counted(gc_count=0.0)).rows[0]
     assert row.unjudged == ["allocs/op: not counted in head"]
+
+
+# --- latencies -------------------------------------------------------------------------------
+
+
+def latent(p99: float, *processes: float) -> Row:
+    """A row with one exact metric and a p99, per process too."""
+    found = counted(p99_ns=p99, gc_count=0.0)
+    found.per_process["p99_ns"] = list(processes)
+    return found
+
+
+FAST, SLOW = (100.0, 101.0, 99.0, 100.0), (200.0, 202.0, 198.0, 200.0)
+
+
+def test_a_latency_twice_as_long_is_told_with_its_interval_and_never_judged() -> None:
+    found = judge(latent(100.0, *FAST), latent(200.0, *SLOW))
+    [change] = found.rows[0].latencies
+    assert (change.metric.id, change.relative, change.is_notable) == ("p99_ns", 1.0, True)
+    assert change.interval is not None
+    assert change.interval.low > 0.9
+    assert found.rows[0].verdict is Verdict.SAME
+    assert (found.exit_code, found.judged) == (ExitCode.OK, 1)
+
+
+def test_latencies_alone_are_nothing_to_judge() -> None:
+    base, head = counted(p99_ns=100.0), counted(p99_ns=200.0)
+    assert judge(base, head).exit_code == ExitCode.NOTHING_COMPARED
+
+
+def test_a_latency_without_an_interval_or_within_its_floor_is_not_notable() -> None:
+    def change(base: Row, head: Row) -> bool:
+        [found] = judge(base, head).rows[0].latencies
+        return found.is_notable
+
+    assert not change(latent(100.0), latent(200.0))
+    assert not change(latent(100.0, *FAST), latent(105.0, 105.0, 106.0, 104.0, 105.0))
+    assert not change(latent(0.0, 0.0, 0.0), latent(200.0, *SLOW))
+
+
+def test_a_latency_that_one_side_lacks_is_not_compared() -> None:
+    assert judge(latent(100.0, *FAST), counted(gc_count=0.0)).rows[0].latencies == []
