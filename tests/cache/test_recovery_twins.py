@@ -35,8 +35,8 @@ OFFSET = st.integers(0, SPAN) | st.sampled_from([0, 5000, 10_000, BLOCK - 5000, 
 LENGTH = st.sampled_from([0, 1, 100, 4096, 5000, 5000, 5000, 9000, BLOCK, BLOCK + 5000])
 OPERATION = st.one_of(
     st.tuples(st.just("write"), NAME, OFFSET, LENGTH),
-    st.tuples(st.just("append"), NAME, LENGTH),
-    st.tuples(st.just("append"), NAME, LENGTH),
+    st.tuples(st.just("append"), NAME, st.integers(1, 5), LENGTH),
+    st.tuples(st.just("append"), NAME, st.integers(1, 5), LENGTH),
     st.tuples(st.just("fill"), NAME, OFFSET, LENGTH),
     st.tuples(st.just("truncate"), NAME, OFFSET),
     st.tuples(st.just("remove"), NAME),
@@ -67,7 +67,8 @@ def perform(cache: BlockCache, log: Any, operation: tuple[Any, ...], seed: int) 
             cache.write(rest[0], rest[1], random_bytes(rest[2]))
         elif what == "append":
             held = dict(cache.list_files()).get(rest[0], 0)
-            cache.write(rest[0], held, random_bytes(rest[1]))
+            for number in range(rest[1]):
+                cache.write(rest[0], held + number * rest[2], random_bytes(rest[2]))
         elif what == "fill":
             cache.fill(rest[0], rest[1], random_bytes(rest[2]))
         elif what == "upload":
@@ -154,10 +155,10 @@ def seen(cache: BlockCache, log: Any, found: Recovery) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("format", ["binary", "text"])
-@settings(max_examples=60, deadline=None, database=None, derandomize=True)
+@settings(max_examples=80, deadline=None, database=None, derandomize=True)
 @given(
     operations=st.lists(OPERATION, max_size=25),
-    damages=st.lists(DAMAGE, max_size=2),
+    damages=st.just([]) | st.lists(DAMAGE, max_size=2),
     closed=st.booleans(),
     limits=LIMITS,
 )
@@ -181,20 +182,17 @@ def test_both_twins_recover_the_same_from_any_log(
 def test_bytes_of_a_damaged_record_show_nowhere(tmp_path: Path, twin: str) -> None:
     """The compiled twin copies them while it makes their checksum: to where nothing is held."""
     log_options = LogOptions(segment_size=128 * KIB)
-    operations = [("write", "a", number * 5000, 5000) for number in (0, 1, 3, 2)]
+    operations = [("write", "a", number * 5000, 5000) for number in (0, 1, 2)]
     kept = written(tmp_path / "log", log_options, operations, closed=False)
     [segment] = kept.glob("*.wal")
     image = bytearray(segment.read_bytes())
-    last = random.Random(3).randbytes(5000)
-    at = image.index(last)
-    image[at + 4999] ^= 1
+    image[image.index(random.Random(2).randbytes(5000)) + 4999] ^= 1
     segment.write_bytes(image)
     cache, log, found = load(twin).recover(
         options(), backend=load_log(LOGS[twin]), directory=kept, log_options=log_options
     )
-    assert found.records == 3
-    assert read(cache, "a", 10_000, 5000) == bytes(5000)
-    assert [start for start, _ in cache.read_block("a", 0)[1]] == [0, 15_000]
+    assert found.records == 2
+    assert [len(data) for _, data in cache.read_block("a", 0)[1]] == [10_000]
     cache.write("a", 14_999, b"x")
     assert read(cache, "a", 10_000, 5000) == bytes(4999) + b"x"
     cache.close()
@@ -231,7 +229,7 @@ def test_a_log_that_is_in_use_is_not_recovered_from(tmp_path: Path, twin: str) -
 @pytest.mark.parametrize("length", [256 * KIB - 100, 256 * KIB, 300 * KIB, 1024 * KIB])
 def test_records_beyond_a_window_are_recovered(tmp_path: Path, twin: str, length: int) -> None:
     log_options = LogOptions(segment_size=2048 * KIB)
-    operations = [("append", name, size) for size in (5000, length, 7) for name in "ab"]
+    operations = [("append", name, 1, size) for size in (5000, length, 7) for name in "ab"]
     kept = written(tmp_path / "log", log_options, operations, closed=True)
     cache, log, found = load(twin).recover(
         options(), backend=load_log(LOGS[twin]), directory=kept, log_options=log_options
