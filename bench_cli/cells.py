@@ -3,24 +3,27 @@
 Its id is stable: keys in brackets sorted by name, sizes in the largest exact binary unit,
 parameters left at their default and not an axis omitted, so that adding a parameter with a
 default never renames a row. ``wal.append[backend=wal.mmap,core=native,record=32KiB]``
+A rate stands there like a parameter, because a row is another one at another rate.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench_cli.errors import UsageError
 from bench_cli.flushing import FlushError, format_flush, parse_flush
 from bench_cli.units import (
     EXACT_TIMES,
+    PER_SECOND,
     SIZES,
     UnitError,
     format_size,
     format_time,
     parse_count,
+    parse_frequency,
     parse_size,
     parse_time,
     shorten,
@@ -29,10 +32,12 @@ from bench_cli.units import (
 
 MAX_REFERENCE = 1000
 """Characters of one reference; far above any real id."""
+RATE = "rate"
 
 _WORKLOAD = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+")
 _KEY = re.compile(r"[a-z][a-z0-9_]*")
 _WORD = re.compile(r"[A-Za-z0-9_.:+-]+")
+_RATE = re.compile(r"[\[,]rate=([0-9]+)/s[,\]]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +124,30 @@ def make_id(workload: str, shown: Mapping[str, Any], kinds: Mapping[str, str]) -
     return Reference(workload, tuple(sorted(values.items()))).id
 
 
+def rate_of(cell_id: str) -> int | None:
+    """Operations meant to start per second, as a cell's id says; None where it does not."""
+    found = _RATE.search(cell_id)
+    return int(found[1]) if found else None
+
+
+def without_rate(cell: Cell) -> Cell:
+    """The cell as if its plan had none."""
+    named = parse_reference(cell.id)
+    values = tuple(value for value in named.values if value[0] != RATE)
+    return replace(
+        cell,
+        id=Reference(named.workload, values).id,
+        shown=tuple(name for name in cell.shown if name != RATE),
+        plan=replace(cell.plan, rate_per_s=0),
+    )
+
+
 def parse_reference(text: str, kinds: Mapping[str, str] | None = None) -> Reference:
-    """Read a row's name: keys in any order, spaces around them, sizes and times in any unit.
+    """Read a row's name: keys in any order, spaces around them, sizes, times and rates in any
+    unit.
 
     With ``kinds`` (by parameter name) values are read as what they are; without, a number with
-    a unit is a size or a time, and a bare number stays one. Raises BadReference.
+    a unit is a size, a time or a rate, and a bare number stays one. Raises BadReference.
     """
     if len(text) > MAX_REFERENCE:
         raise BadReference(f"{shorten(text)} is longer than {MAX_REFERENCE} characters")
@@ -177,6 +201,8 @@ def _guess(value: str) -> str:
         return format_size(parse_size(value))
     if unit in EXACT_TIMES:
         return format_time(parse_time(value))
+    if unit in PER_SECOND:
+        return format_value(parse_frequency(value), "rate")
     return str(parse_count(value)) if not unit else _word("value", value)
 
 
@@ -187,12 +213,14 @@ def _word(name: str, value: str) -> str:
 
 
 def base_value(text: str) -> int | str:
-    """A value of an id in base units: sizes and bare numbers as bytes, times as ns, words as
-    they are."""
+    """A value of an id in base units: sizes and bare numbers as bytes, times as ns, rates per
+    second, words as they are."""
     try:
         unit = split_quantity(text)[1]
         if unit in SIZES or not unit:
             return parse_size(text)
+        if unit in PER_SECOND:
+            return parse_frequency(text)
         return parse_time(text) if unit in EXACT_TIMES else text
     except UnitError:
         return text

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from bench_cli.cells import Reference, base_value, parse_reference
+from bench_cli.cells import RATE, Reference, base_value, parse_reference, rate_of
 from bench_cli.errors import BenchError
 from bench_cli.expressions import Bound, Expression, evaluate, parse_expression, references
 from bench_cli.latencies import PERCENTILE_OF, why_absent
@@ -70,8 +70,10 @@ class Unjudged(BenchError):
 
 
 def coordinates(row: Placed) -> dict[str, Any]:
-    """A row's parameters with its backend and core."""
-    return {**row.params, "backend": row.backend, "core": row.core}
+    """A row's parameters with its backend and core, and its rate where it has one."""
+    rate = rate_of(row.id)
+    named = {} if rate is None else {RATE: rate}
+    return {**row.params, **named, "backend": row.backend, "core": row.core}
 
 
 def selects(requirement: Requirement, row: Placed) -> bool:

@@ -167,8 +167,16 @@ def _requirements(
         requirement = _requirement(item, recipe, reader, expander)
         if requirement is None:
             continue
-        if cells and not any(selects(requirement, cell) for cell in cells):
+        plans = [cell.plan for cell in cells if selects(requirement, cell)]
+        if cells and not plans:
             reader.problems.add(item.spot, "requirement: `where` matches no cell of the scenario")
+        elif (
+            requirement.metric in PERCENTILE_OF
+            and cells
+            and not any(p.latency or p.rate_per_s for p in plans)
+        ):
+            why = f"{requirement.metric} is told where the plan has `latency: true` or a rate"
+            reader.problems.add(item.spot, f"requirement: {why}")
         found.append(requirement)
     return found
 
@@ -189,10 +197,6 @@ def _requirement(
         what = f"where of {recipe.workload.name}"
         where = read_choice(keys.entries["where"], what, reader, recipe.declared)
     if metric is None:
-        return None
-    if metric in PERCENTILE_OF and not (recipe.plan.latency or recipe.plan.rate_per_s):
-        why = f"{metric} is told where the plan has `latency: true` or a rate"
-        reader.problems.add(keys.entries["metric"].spot, f"requirement: {why}")
         return None
     bound = _bound(keys.entries[relations[0]], relations[0], metric, reader, expander)
     if bound is None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bench_cli.catalogue import Catalogue
-from bench_cli.cells import Cell, PlanSettings, Reference, make_id, parse_reference
+from bench_cli.cells import RATE, Cell, PlanSettings, Reference, make_id, parse_reference
 from bench_cli.expressions import parse_expression, references
 from bench_cli.interfaces import Parameter, Workload
 from bench_cli.registry import closest
@@ -32,7 +32,8 @@ Choice = Mapping[str, tuple[Any, ...]]
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """One scenario understood. ``fixed`` and ``axes`` hold values in base units; ``include`` adds
-    points to the matrix, ``exclude`` removes some."""
+    points to the matrix, ``exclude`` removes some. Among ``declared`` is the rate of the plan,
+    which may be an axis."""
 
     draft: Draft
     workload: Workload
@@ -57,13 +58,16 @@ def read_recipe(draft: Draft, reader: ValueReader) -> Recipe | None:
     workload = _workload(draft, reader)
     if workload is None:
         return None
-    declared = words.declared(workload)
+    parameters = words.declared(workload)
+    declared = {**parameters, RATE: PLAN_PARAMETERS[RATE]}
     before = len(reader.problems)
+    if RATE in draft.axes and RATE in draft.plan:
+        reader.problems.add(draft.axes[RATE][0], "rate: it stands in `plan` and in `matrix`")
     recipe = Recipe(
         draft=draft,
         workload=workload,
         declared=declared,
-        fixed=_fixed(draft, reader, workload.name, declared),
+        fixed=_fixed(draft, reader, workload.name, parameters),
         axes={
             name: reader.several(declared[name], tree)
             for name, (spot, tree) in draft.axes.items()
@@ -212,6 +216,7 @@ class Expander:
 
     def cell(self, recipe: Recipe, point: Point) -> Cell:
         values = {name: p.default for name, p in recipe.declared.items()}
+        values[RATE] = recipe.plan.rate_per_s
         values.update(recipe.fixed)
         values.update(point)
         if self._single_core(values.get("backend")):
@@ -221,7 +226,7 @@ class Expander:
             for name, value in values.items()
             if name in recipe.axes or name in SPECIAL or value != recipe.declared[name].default
         )
-        params = {name: value for name, value in values.items() if name not in SPECIAL}
+        params = {n: value for n, value in values.items() if n not in (*SPECIAL, RATE)}
         kinds = {name: p.kind for name, p in recipe.declared.items()}
         backend, core = values.get("backend"), values.get("core")
         return Cell(
@@ -232,7 +237,7 @@ class Expander:
             core=core,
             params=params,
             shown=tuple(shown),
-            plan=recipe.plan,
+            plan=replace(recipe.plan, rate_per_s=values[RATE]),
             limits=tuple(r.id for r in self.ceiling(recipe.workload, params, backend)),
             skip=self._skip(backend, core),
         )

@@ -230,6 +230,8 @@ class ValueReader:
             return True
         if name in SPECIAL:
             self.problems.add(spot, f"{what} is a limit and has no {name}")
+        elif name in PLAN_PARAMETERS:
+            self.problems.add(spot, f"{what} has no parameter {name!r}; it belongs inside `plan`")
         elif declared:
             hint = closest(name[:60], declared)
             self.problems.add(spot, f"{what} has no parameter {shorten(name)}; {hint}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench_cli.catalogue import CORES, Catalogue
-from bench_cli.cells import format_value
+from bench_cli.cells import RATE, format_value
 from bench_cli.flushing import FLUSH_PATTERN
 from bench_cli.interfaces import Parameter, Workload
 from bench_cli.metrics import METRICS
@@ -93,8 +93,9 @@ def _of_workload(workload: Workload, catalogue: Catalogue) -> Schema:
     if workload.engine is not None:
         values["backend"] = _backends((workload.engine,), catalogue)
         values["core"] = {"enum": list(CORES)}
-    several = {name: _one_or_more(value) for name, value in values.items()}
-    axes = {name: _list(value) for name, value in values.items()}
+    points = {**values, RATE: _value(PLAN_PARAMETERS[RATE], catalogue)}
+    several = {name: _one_or_more(value) for name, value in points.items()}
+    axes = {name: _list(value) for name, value in points.items()}
     extras = {name: {"type": "array", "items": _object(several)} for name in MATRIX_EXTRAS}
     requirement = {"properties": {"where": _object(several)}}
     return {

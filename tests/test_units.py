@@ -215,6 +215,13 @@ def test_references_to_one_row_have_one_id(text: str) -> None:
     assert parse_reference(text).id == "wal.append[backend=wal.mmap,record=32KiB]"
 
 
+def test_a_rate_in_a_reference_is_read_in_any_unit() -> None:
+    assert parse_reference("wal.sync[rate=10 k/s]").id == "wal.sync[rate=10000/s]"
+    assert (
+        parse_reference("wal.sync[rate=10000/s]").key == parse_reference("wal.sync[rate=10k/s]").key
+    )
+
+
 def test_a_bare_number_is_read_by_its_kind_and_equal_without() -> None:
     canonical = parse_reference("wal.append[record=32KiB,every=1ms]")
     assert parse_reference("wal.append[record=32768,every=1000us]", KINDS).id == canonical.id

@@ -13,9 +13,11 @@ from bench_cli.results import RunResult
 
 
 def seek(order: Order, goal_text: str) -> int:
-    """Each trial decides the next, so there is no plan to share a budget over or to resume."""
+    """Each trial decides the next, so there is no plan to share a budget over or to resume. Rows
+    that differ in their rate alone are one."""
     from bench_cli import catalogue as catalogues
     from bench_cli import environment, evidence, places, results
+    from bench_cli.cells import without_rate
     from bench_cli.cli.loading import load_scenarios
     from bench_cli.report import console
     from bench_cli.runner import seek as runner
@@ -30,7 +32,8 @@ def seek(order: Order, goal_text: str) -> int:
     created = datetime.now(UTC).isoformat(timespec="seconds")
     catalogue = catalogues.from_registry()
     scenarios = load_scenarios(order.words, catalogue, order.overrides)
-    plan = make_plan([cell for one in scenarios for cell in one.cells], seed=order.seed)
+    cells = [without_rate(cell) for one in scenarios for cell in one.cells]
+    plan = make_plan(list({cell.id: cell for cell in cells}.values()), seed=order.seed)
     path = place(order, scenarios, created)
     check_needs_of(plan, catalogue)
     settings = settings_of(order, catalogue)

@@ -84,3 +84,14 @@ def test_a_real_search_ends(bench: Bench, project: Path) -> None:
     [row] = results.read(project / "out.json").results
     assert row.latency["holds_per_s"] is None
     assert len(row.latency["trials"]) >= 2
+
+
+def test_rows_that_differ_in_a_rate_of_their_own_are_searched_once(
+    bench: Bench, project: Path, taking: Any
+) -> None:
+    path = project / "scenarios" / "wal.yaml"
+    path.write_text(path.read_text().replace("record: [64B, 512B]", "rate: [1 k/s, 2 k/s]"))
+    taking(1_000)
+    assert bench(*RUN, "p99<=1ms").code == ExitCode.OK
+    [row] = results.read(project / "out.json").results
+    assert "rate=" not in row.id

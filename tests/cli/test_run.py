@@ -241,7 +241,8 @@ def test_latencies_are_told_when_a_plan_asks_for_them(bench: Bench, project: Pat
     """The real runner, closed and open, on the Python twin."""
     path = project / "scenarios" / "wal.yaml"
     path.write_text(path.read_text().replace("min_sample: 1ms", "min_sample: 1ms, rate: 50 k/s"))
-    found = bench("run", "wal", "-k", "wal.none,core=python,record=64B", "-o", "out.json")
+    cell = "wal.none,core=python,rate=50000/s,record=64B"
+    found = bench("run", "wal", "-k", cell, "-o", "out.json")
     assert found.code == 0, found.out + found.err
     assert ": latencies" in found.out
     row = results.read(project / "out.json").results[0]

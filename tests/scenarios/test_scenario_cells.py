@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from bench_cli.catalogue import Catalogue
-from bench_cli.cells import Cell, PlanSettings
+from bench_cli.cells import Cell, PlanSettings, parse_reference, rate_of, without_rate
 from bench_cli.errors import CoreUnavailable, ScenarioError, UsageError
+from bench_cli.requirements import named_by, selects
 from bench_cli.scenario import (
     Scenario,
     check_needs,
@@ -403,3 +404,60 @@ def test_a_result_does_not_name_the_users_home(monkeypatch: pytest.MonkeyPatch) 
     assert _without_home("/home/somebody/a/my.yaml") == "~/a/my.yaml"
     assert _without_home("scenarios/wal.yaml") == "scenarios/wal.yaml"
     assert _without_home("/home/somebodyelse/my.yaml") == "/home/somebodyelse/my.yaml"
+
+
+# --- rates -----------------------------------------------------------------------------------
+
+RATED = """
+scenarios:
+  - name: s
+    workload: wal.append
+    params: {backend: wal.mmap}
+    plan: {latency: true%s}
+    matrix: {%s}
+    requirements:
+      - {metric: p99_ns, at_most: 1ms, where: {%s}}
+"""
+
+
+def test_a_rate_of_the_plan_stands_in_the_id_and_none_does_not(load_text: Load) -> None:
+    assert short(load_text(RATED % (", rate: 5 k/s", "record: [4K]", ""))) == [
+        "wal.mmap,rate=5000/s,record=4KiB"
+    ]
+    for none in ("", ", rate: 0/s"):
+        assert short(load_text(RATED % (none, "record: [4K]", ""))) == ["wal.mmap,record=4KiB"]
+
+
+def test_two_scenarios_that_differ_in_their_rate_are_two_rows(load_text: Load) -> None:
+    one = "{name: %s, workload: wal.append, params: {backend: wal.mmap}, plan: {rate: %s}}"
+    found = load_text(f"scenarios: [{one % ('a', '1 k/s')}, {one % ('b', '2 k/s')}]")
+    assert short(found) == ["wal.mmap,rate=1000/s", "wal.mmap,rate=2000/s"]
+
+
+def test_a_rate_may_be_an_axis_and_is_no_parameter_of_the_workload(load_text: Load) -> None:
+    [scenario] = load_text(RATED % ("", "rate: [0/s, 1 k/s]", "rate: 1 k/s"))
+    assert short([scenario]) == ["wal.mmap,rate=0/s", "wal.mmap,rate=1000/s"]
+    assert [cell.plan.rate_per_s for cell in scenario.cells] == [0, 1_000]
+    assert all(cell.plan.latency and "rate" not in cell.params for cell in scenario.cells)
+    [requirement] = scenario.requirements
+    assert [selects(requirement, cell) for cell in scenario.cells] == [False, True]
+
+
+def test_the_command_line_sets_a_rate(load_text: Load) -> None:
+    text = RATED % (", rate: 5 k/s", "record: [4K]", "")
+    found = load_text(text, params=("rate=1 k/s", "rate=2 k/s"))
+    assert [cell.plan.rate_per_s for cell in found[0].cells] == [1_000, 2_000]
+    assert short(found)[0] == "wal.mmap,rate=1000/s,record=4KiB"
+
+
+def test_a_requirement_finds_a_row_by_its_rate(load_text: Load) -> None:
+    [scenario] = load_text(RATED % ("", "rate: [1 k/s, 2 k/s]", ""))
+    near = parse_reference("wal.append[rate=2k/s]")
+    assert [cell.id for cell in named_by(near, scenario.cells)] == [scenario.cells[1].id]
+
+
+def test_a_cell_without_its_rate_is_the_one_a_plan_without_a_rate_gives(load_text: Load) -> None:
+    rated = load_text(RATED % (", rate: 5 k/s", "record: [4K]", ""))[0].cells[0]
+    bare = load_text(RATED % ("", "record: [4K]", ""))[0].cells[0]
+    assert without_rate(rated) == bare
+    assert (rate_of(rated.id), rate_of(bare.id)) == (5_000, None)
