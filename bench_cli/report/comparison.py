@@ -190,6 +190,7 @@ def _latency_table(rows: Sequence[RowComparison], *, everything: bool) -> Table 
     shown = [(row, one) for row, one in told if everything or one.is_notable]
     if not told:
         return None
+    known = [one.interval for _, one in shown if one.interval is not None]
     shown.sort(key=lambda pair: -(pair[1].relative or 0.0))
     heads = [Column("latency", label=True), Column("change"), Column("interval"), Column("base"),
              Column("head"), Column("row", label=True)]  # fmt: skip
@@ -197,7 +198,7 @@ def _latency_table(rows: Sequence[RowComparison], *, everything: bool) -> Table 
         "Latency (advisory, never judged)",
         heads,
         [_latency_line(row, one) for row, one in shown],
-        notes=_quiet_latencies(len(told) - len(shown)),
+        notes=[*_quiet_latencies(len(told) - len(shown)), *(_confidence(known) if known else ())],
     )
 
 

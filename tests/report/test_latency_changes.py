@@ -32,6 +32,7 @@ def test_what_changed_is_shown_and_the_rest_is_counted() -> None:
     assert line == ["p99", "+100", "%", "+100", "%", "to", "+100", "%", "1.00", "ms", "2.00", "ms",
                     "a.b"]  # fmt: skip
     assert "2 percentiles are not shown" in table
+    assert "Intervals cover 90 % or more of such comparisons" in table
     assert "Verdict: no regression (exit 0)" in table
 
 
