@@ -37,6 +37,7 @@ class Capability(StrEnum):
     ROTATION = "rotation"
     LOCK = "lock"
     TEXT = "text"  # the text format
+    JSONL = "jsonl"  # the JSON Lines format
     FAULTS = "faults"  # all file work goes through the injected FileSystem
     COMMIT = "commit"  # ``open`` heeds ``LogOptions.flush`` and gives a CommittedLog
     # pools
@@ -261,7 +262,7 @@ class LogOptions:
     record that would not fit, and before one that comes ``rotate_after_ns`` or more after the first
     of its segment (0: never)."""
 
-    format: str = "binary"  # "binary" | "text"
+    format: str = "binary"  # "binary" | "text" | "jsonl"
     segment_size: int = 64 << 20
     file_system: FileSystem | None = None  # None: the system's own
     flush: FlushPolicy | None = None

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     "--format",
     "formats",
     multiple=True,
-    type=click.Choice(["binary", "text"]),
-    help="By default both.",
+    type=click.Choice(["binary", "text", "jsonl"]),
+    help="By default all.",
 )
 @click.option(
     "--images",
@@ -190,8 +190,8 @@ def _of_twin(
     chosen = []
     for log in logs:
         under = registry.resolve(log, twin) if log else backend
-        kinds = ("binary", "text") if Capability.TEXT in under.capabilities else ("binary",)
-        wanted = [kind for kind in kinds if not formats or kind in formats]
+        other = [kind for kind in ("text", "jsonl") if Capability(kind) in under.capabilities]
+        wanted = [kind for kind in ("binary", *other) if not formats or kind in formats]
         chosen += [Subject(name, core, kind, allow_code, log) for kind in wanted]
     return chosen
 

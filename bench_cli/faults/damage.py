@@ -65,7 +65,7 @@ def victim(
     disk, history = record(backend, options, planned)
     made = Victim(disk.contents(), history)
     _find_places(made, disk, closed)
-    if options.format == "text":  # a line begins with the end of the one before
+    if options.format != "binary":  # a line begins with the end of the one before
         made.places = {at: (name, start - 1, end) for at, (name, start, end) in made.places.items()}
     return made
 

@@ -8,8 +8,8 @@ Binary, little-endian:
 The item is its index in the catalogue. The n draws of a DRAWS record have the ids first id ..
 first id + n - 1; n is not stored, the log keeps the length of a record anyway.
 
-Text, where the log's format is "text", with names percent-quoted so that blanks, line ends and
-any other character survive:
+Text, where the log's format is one of lines ("text", "jsonl"), with names percent-quoted so that
+blanks, line ends and any other character survive:
 
     DRAW <id> <item>
     DRAWS <first id> <item> <item> ...
@@ -113,8 +113,8 @@ def _parse_id(word: bytes) -> int:
 
 
 def records_for(log_format: str, names: Sequence[str]) -> DrawRecords:
-    """Text payloads for text logs, binary ones for every other."""
-    return TextRecords(names) if log_format == "text" else BinaryRecords()
+    """Text payloads for logs of lines, binary ones for every other."""
+    return TextRecords(names) if log_format in ("text", "jsonl") else BinaryRecords()
 
 
 def check_draws(expected_id: int, first_id: int, indices: Sequence[int], items: int) -> None:

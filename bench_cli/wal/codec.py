@@ -1,5 +1,5 @@
 """The formats behind one face: how the log writes them and how recovery finds them again. Another
-format is another class here (and its frames in ``put.pxi``)."""
+format of lines is another module here, any other a class (and its frames in ``put.pxi``)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 from bench_cli.interfaces import Buffer
 from bench_cli.wal import format as binary
-from bench_cli.wal import text
+from bench_cli.wal import jsonl, text
 from bench_cli.wal.format import FRAME_HEADER, Frame, SegmentHeader
 from bench_cli.wal.reader import Reader
 
@@ -100,26 +100,49 @@ def plausible(chunk: memoryview, low: int, high: int) -> list[int]:
     return found
 
 
-class TextCodec:
-    name = "text"
+class Lines(Protocol):
+    """A module that makes lines and reads them."""
+
+    def encode_header(self, header: SegmentHeader) -> tuple[bytes, int]: ...
+    def decode_header(self, slot: bytes) -> SegmentHeader | None: ...
+    def encode_line(
+        self,
+        seed: int,
+        sequence: int,
+        lag: int,
+        kind: int,
+        payloads: Sequence[bytes],
+        batch: bool,
+    ) -> tuple[bytes, int]: ...
+    def decode_line(self, seed: int, line: bytes, offset: int) -> Frame | None: ...
+
+
+class LineCodec:
+    """One line per frame; how a line looks is told by ``lines``."""
+
     blank_slot = text.BLANK_SLOT
 
+    def __init__(self, name: str, lines: Lines) -> None:
+        self.name = name
+        self._lines = lines
+
     def header(self, header: SegmentHeader) -> tuple[bytes, int]:
-        return text.encode_header(header)
+        return self._lines.encode_header(header)
 
     def parse_header(self, slot: bytes) -> SegmentHeader | None:
-        return text.decode_header(slot)
+        return self._lines.decode_header(slot)
 
     def frame(
         self, seed: int, sequence: int, lag: int, kind: int, payload: Buffer
     ) -> tuple[bytes, int]:
-        return text.encode_line(seed, sequence, lag, kind, [binary.as_bytes(payload)], batch=False)
+        parts = [binary.as_bytes(payload)]
+        return self._lines.encode_line(seed, sequence, lag, kind, parts, batch=False)
 
     def batch(
         self, seed: int, sequence: int, lag: int, kind: int, payloads: Sequence[Buffer]
     ) -> tuple[bytes, int]:
         parts = [binary.as_bytes(payload) for payload in payloads]
-        return text.encode_line(seed, sequence, lag, kind, parts, batch=True)
+        return self._lines.encode_line(seed, sequence, lag, kind, parts, batch=True)
 
     def frame_at(self, reader: Reader, offset: int, seed: int, low: int, high: int) -> Frame | str:
         end = reader.line_end(offset)
@@ -128,7 +151,8 @@ class TextCodec:
             return "a line without an end" if any(first) else "zeros where a line should be"
         if end == offset:  # the empty line before a footer belongs to it
             end = reader.line_end(offset + 1)
-        frame = text.decode_line(seed, bytes(reader.at(offset, max(0, end - offset))), offset)
+        line = bytes(reader.at(offset, max(0, end - offset)))
+        frame = self._lines.decode_line(seed, line, offset)
         if frame is None:
             return "line checksum"
         if not low <= frame.sequence <= high:
@@ -141,4 +165,8 @@ class TextCodec:
             yield offset
 
 
-CODECS: dict[str, Codec] = {"binary": BinaryCodec(), "text": TextCodec()}
+CODECS: dict[str, Codec] = {
+    "binary": BinaryCodec(),
+    "text": LineCodec("text", text),
+    "jsonl": LineCodec("jsonl", jsonl),
+}

@@ -63,6 +63,7 @@ ON_DISK = VOLATILE | {
     Capability.ROTATION,
     Capability.LOCK,
     Capability.TEXT,
+    Capability.JSONL,
     Capability.FAULTS,
 }
 

@@ -39,6 +39,7 @@ cdef class NativeLog:
     cdef uint64_t appends, bytes, writes, syncs
     cdef uint32_t seed, chain
     cdef int storage, text
+    cdef int coded  # the codec of the Python twin makes the lines
     cdef int state  # 0: usable; anything else is looked at off the fast path
     cdef int failed  # errno of the first failure
     cdef int retired  # full segments wait for a sync

@@ -194,7 +194,8 @@ cdef class NativeLog:
         self.segments = segments
         if segments is None:
             return
-        self.text = options.format == "text"
+        self.text = options.format != "binary"
+        self.coded = options.format == "jsonl"
         self.storage = MAPPED if isinstance(segments.current, MappedSegment) else BASIC
         self.next = scan.next_sequence
         self.durable = self.next - 1

@@ -404,7 +404,8 @@ cdef int put_text(NativeLog self, frame_fields *fields, const void *head, size_t
     cdef uint8_t *joined
     cdef uint8_t *end
     cdef uint32_t crc
-    cdef iovec part
+    if self.coded:
+        return put_coded(self, fields, head, head_length, data, data_length, payloads)
     need_scratch(self, bound + (length if head_length else 0))
     if head_length:  # a UTF-8 sequence may begin in the one and end in the other
         joined = self.scratch + bound
@@ -427,17 +428,59 @@ cdef int put_text(NativeLog self, frame_fields *fields, const void *head, size_t
             make_room(self, size)
         elif not self.period or not rotate_old(self, size):
             break
+    put_line(self, self.scratch, size, crc)
+    spare_scratch(self)
+    return 0
+
+
+cdef int put_line(NativeLog self, const uint8_t *line, size_t size, uint32_t crc) except -1:
+    cdef iovec part
     self.chain = crc
     if self.storage == MAPPED:
-        memcpy(self.base + self.end, self.scratch, size)
+        memcpy(self.base + self.end, line, size)
         stored(self, size)
     else:
-        part.iov_base, part.iov_len = self.scratch, size
+        part.iov_base, part.iov_len = <void *>line, size
         write_parts(self, &part, 1)
-    spare_scratch(self)
     self.end += size
     self.bytes += size
     return 0
+
+
+cdef int put_coded(NativeLog self, frame_fields *fields, const void *head, size_t head_length,
+                   const void *data, size_t data_length, list payloads) except -1:
+    """As put_text, where the codec makes the line, which is Python code."""
+    cdef bytes line, joined
+    cdef size_t size
+    if payloads is None:
+        joined = PyBytes_FromStringAndSize(NULL, head_length + data_length)
+        if head_length:
+            memcpy(PyBytes_AS_STRING(joined), head, head_length)
+        if data_length:
+            memcpy(PyBytes_AS_STRING(joined) + head_length, data, data_length)
+        payloads = [joined]
+    else:
+        payloads = list(payloads)  # as in put_batch
+    while True:
+        line, crc = coded_line(self, fields, payloads)
+        size = PyBytes_GET_SIZE(line)
+        if self.end + size > self.room:
+            make_room(self, size)
+        elif not self.period or not rotate_old(self, size):
+            break
+    return put_line(self, <const uint8_t *>PyBytes_AS_STRING(line), size, crc)
+
+
+cdef tuple coded_line(NativeLog self, frame_fields *fields, list payloads):
+    begin_work(self)  # Python code may let others in
+    try:
+        number(self, fields)
+        codec, kind = self.segments.codec, fields.kind
+        if fields.flags:
+            return codec.batch(self.seed, fields.sequence, fields.lag, kind, payloads)
+        return codec.frame(self.seed, fields.sequence, fields.lag, kind, payloads[0])
+    finally:
+        end_work(self)
 
 
 cdef uint8_t *escape_batch(uint8_t *to, list payloads) noexcept:

@@ -65,6 +65,8 @@ cdef object recovered(directory, options, apply):
 
 
 cdef object walker(options):
+    if options.format == "jsonl":  # its codec reads it, in recovery.py
+        return None
     if options.format != "binary":
         return walk_text
     if (options.file_system or SYSTEM) is not SYSTEM:

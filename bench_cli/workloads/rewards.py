@@ -411,7 +411,7 @@ _COMMON = (
     choice("weights", "skewed", "1, 2, 3 ... or all the same", "skewed", "equal"),
     choice("selector", "fenwick", "how an item is found", "fenwick", "prefix_sum"),
     count("flush_every", 0, "sync the log after that many draws; 0: never", 0),
-    choice("format", "binary", "how records are written", "binary", "text"),
+    choice("format", "binary", "how records are written", "binary", "text", "jsonl"),
     size("segment", 64 * MIB, "bytes of one log file before it rotates", 1 * MIB),
 )
 

@@ -410,7 +410,7 @@ def _log_needs(params: Mapping[str, Any]) -> Needs:
     return Needs(memory=96 * MIB + 4 * record, disk=3 * segment + 2 * volume + 8 * record)
 
 
-_FORMAT = choice("format", "binary", "how records are written", "binary", "text")
+_FORMAT = choice("format", "binary", "how records are written", "binary", "text", "jsonl")
 _SEGMENT = size("segment", 64 * MIB, "bytes of one log file before it rotates", 64 * KIB)
 _RECORD = size("record", 512, "payload bytes of one record", most=32 * MIB)
 _FLUSH = Parameter("flush", "flush", NEVER, "when records become durable by themselves")

@@ -321,7 +321,7 @@ WORKLOADS = (
               Parameter("sync_delay", "time", 0, "by how much each sync is slowed down",
                         minimum=0, maximum=10**9),
               size("record", 64, "payload bytes of one record", most=MIB),
-              choice("format", "binary", "how records are written", "binary", "text"),
+              choice("format", "binary", "how records are written", "binary", "text", "jsonl"),
               size("segment", 64 * MIB, "bytes of one log file before it rotates", 8 * MIB)),
              frozenset({Capability.SYNC, Capability.RESET}), _needs, _ceiling, synced=True),
 )  # fmt: skip

@@ -28,7 +28,7 @@ BACKENDS = [
     for name in ("NoneBackend", "BasicBackend", "MmapBackend")
 ]
 STORED = [place for place in BACKENDS if "None" not in place]
-FORMATS = ("binary", "text")
+FORMATS = ("binary", "text", "jsonl")
 SEGMENT = 16 << 10  # small, so that a test rotates soon
 
 

@@ -51,8 +51,8 @@ def clock() -> Hands:
 
 @pytest.fixture(params=FORMATS)
 def options(request: pytest.FixtureRequest, backend: LogBackend, clock: Hands) -> LogOptions:
-    if request.param == "text":
-        need(backend, Capability.TEXT)
+    if request.param != "binary":
+        need(backend, Capability(request.param))
     return LogOptions(request.param, SEGMENT, clock=clock, rotate_after_ns=AFTER)
 
 

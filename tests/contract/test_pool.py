@@ -305,7 +305,7 @@ def test_closing_a_pool_leaves_its_log_open_and_ends_the_draws(backend: PoolBack
 # --- recovery --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("log_format", ["binary", "text"])
+@pytest.mark.parametrize("log_format", ["binary", "text", "jsonl"])
 def test_a_recovered_pool_goes_on_where_its_log_ends(
     backend: PoolBackend, selector: str, log_format: str
 ) -> None:

@@ -27,7 +27,7 @@ from tests.rewards.ledger_logs import MemoryLog
 # --- what is kept --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("log_format", ["binary", "text"])
+@pytest.mark.parametrize("log_format", ["binary", "text", "jsonl"])
 def test_a_pool_goes_on_from_its_snapshot_and_what_the_log_holds_beyond(
     pools: Any, logs: Any, tmp_path: Path, log_format: str
 ) -> None:

@@ -29,9 +29,15 @@ def backend(request: pytest.FixtureRequest) -> CacheBackend:
 class Machine:
     """A cache on a log that can crash: everything in memory is forgotten, the log is not."""
 
-    def __init__(self, backend: CacheBackend, log_backend: LogBackend, directory: Path) -> None:
+    def __init__(
+        self,
+        backend: CacheBackend,
+        log_backend: LogBackend,
+        directory: Path,
+        log_format: str = "binary",
+    ) -> None:
         self.backend, self.log_backend, self.directory = backend, log_backend, directory
-        self.log_options = LogOptions(segment_size=1 << 20)
+        self.log_options = LogOptions(log_format, 1 << 20)
         self.options = small()
         self.log = log_backend.open(directory, self.log_options)
         self.cache = backend.open(self.options, log=self.log, directory=directory)
@@ -59,6 +65,29 @@ def machine(request: pytest.FixtureRequest, backend: CacheBackend, tmp_path: Pat
 def mark(cache: BlockCache, name: str) -> None:
     [dirty] = cache.dirty_blocks(name)
     assert cache.mark_uploaded(*dirty)
+
+
+@pytest.mark.parametrize("log_format", ["text", "jsonl"])
+@pytest.mark.parametrize("place", LOGS[1:])
+def test_a_cache_on_a_log_of_lines_comes_back_whole(
+    backend: CacheBackend, place: str, log_format: str, tmp_path: Path
+) -> None:
+    module, name = place.split(":")
+    log_backend = getattr(pytest.importorskip(module), name)()
+    machine = Machine(backend, log_backend, tmp_path, log_format)
+    data = bytes(range(256)) * 40
+    machine.cache.write("a", 3, data)
+    machine.cache.write("b", 0, b"some words")
+    machine.cache.write("c", 0, b"gone")
+    mark(machine.cache, "b")
+    machine.cache.truncate("a", 5000)
+    machine.cache.remove("c")
+    before = machine.cache.dirty_blocks()
+    cache = machine.crash()
+    assert cache.dirty_blocks() == before
+    assert read(cache, "a", 3, 4997) == data[:4997]
+    with pytest.raises(FileNotCached):
+        read(cache, "c", 0, 4)
 
 
 # --- recovery ----------------------------------------------------------------------------------

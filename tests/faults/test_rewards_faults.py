@@ -89,7 +89,7 @@ def test_fault_26_a_log_with_ids_that_started_again_is_refused(
         recover(backend, log_backend, tmp_path)
 
 
-@pytest.mark.parametrize("log_format", ["binary", "text"])
+@pytest.mark.parametrize("log_format", ["binary", "text", "jsonl"])
 @pytest.mark.parametrize("case", FILE_LOGS[1::2], ids=lambda case: case.id)
 def test_fault_27_the_zero_tail_of_a_mapped_log_hides_no_draw(
     backend: Any, case: Case, tmp_path: Path, log_format: str
@@ -177,7 +177,7 @@ def test_fault_29_a_torn_snapshot_is_told_where_the_log_makes_up_for_it(
     assert [damage.path for damage in recovery.snapshots.rejected] == [str(snapshot)]
 
 
-@pytest.mark.parametrize("log_format", ["binary", "text"])
+@pytest.mark.parametrize("log_format", ["binary", "text", "jsonl"])
 def test_fault_30_names_with_blanks_and_a_torn_last_line_are_no_other_items(
     backend: Any, log_backend: Any, tmp_path: Path, log_format: str
 ) -> None:

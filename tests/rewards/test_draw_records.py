@@ -33,8 +33,11 @@ def test_binary_draws_are_little_endian_words(backend: Any) -> None:
     ]
 
 
-def test_text_draws_are_the_words_of_the_page_with_quoted_names(backend: Any) -> None:
-    log = MemoryLog(format="text")
+@pytest.mark.parametrize("log_format", ["text", "jsonl"])
+def test_draws_in_lines_are_the_words_of_the_page_with_quoted_names(
+    backend: Any, log_format: str
+) -> None:
+    log = MemoryLog(format=log_format)
     pool = backend.open([Item("gold coin\n50%")], seed=1, log=log)
     pool.draw()
     pool.draw_many(2)
@@ -44,7 +47,7 @@ def test_text_draws_are_the_words_of_the_page_with_quoted_names(backend: Any) ->
     ]
 
 
-@pytest.mark.parametrize("log_format", ["binary", "text"])
+@pytest.mark.parametrize("log_format", ["binary", "text", "jsonl"])
 def test_any_name_survives_the_log(backend: Any, log_format: str) -> None:
     items = [Item(name, 1, 4) for name in ODD_NAMES]
     log = MemoryLog(format=log_format)
@@ -74,7 +77,7 @@ payloads = st.one_of(
 )
 
 
-@pytest.mark.parametrize("log_format", ["binary", "text"])
+@pytest.mark.parametrize("log_format", ["binary", "text", "jsonl"])
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(kind=st.sampled_from([RecordKind.DRAW, RecordKind.DRAWS]), payload=payloads)
 @example(kind=RecordKind.DRAW, payload=b"")

@@ -14,7 +14,7 @@ ITEMS = (Item("gold coin", 1, 40), Item("tin", 7, None), Item("none", 3, 0))
 
 pools = pytest.mark.parametrize("pool_case", TWINS, ids=lambda case: case.id)
 file_logs = pytest.mark.parametrize("log_case", FILE_LOGS, ids=lambda case: case.id)
-formats = pytest.mark.parametrize("log_format", ["binary", "text"])
+formats = pytest.mark.parametrize("log_format", ["binary", "text", "jsonl"])
 
 
 Records = list[tuple[int, int, bytes]]

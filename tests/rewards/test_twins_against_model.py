@@ -100,7 +100,7 @@ class PoolMachine(RuleBasedStateMachine):
         items=ITEMS,
         seed=st.integers(0, 1 << 64),
         selectors=st.permutations(["fenwick", "prefix_sum"]),
-        fmt=st.sampled_from(["binary", "text"]),
+        fmt=st.sampled_from(["binary", "text", "jsonl"]),
     )
     def start(self, items: Any, seed: int, selectors: list[str], fmt: str) -> None:
         catalogue = [Item(f"no. {n}%", weight, left) for n, (weight, left) in enumerate(items)]

@@ -21,7 +21,11 @@ class Closed(BasicBackend):
     """Sound, and takes no file system of anybody's."""
 
     name = "closed"
-    capabilities = BasicBackend.capabilities - {Capability.FAULTS, Capability.TEXT}
+    capabilities = BasicBackend.capabilities - {
+        Capability.FAULTS,
+        Capability.TEXT,
+        Capability.JSONL,
+    }
 
     def open(self, directory: Path, options: LogOptions) -> FileLog:
         return super().open(directory, replace(options, file_system=None))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bench_cli.wal import format as fmt
 from bench_cli.wal import text
-from bench_cli.wal.codec import BinaryCodec, TextCodec
+from bench_cli.wal.codec import CODECS
 
 SALT = 0x0123456789ABCDEF
 SEED = fmt.salt_seed(SALT)
@@ -81,16 +81,14 @@ def test_a_line_on_disk_looks_like_this() -> None:
     assert line[8:] == b" 1 - 99*2 a\\n\t\\xff\\\\\n"
 
 
-@pytest.mark.parametrize("format", ["binary", "text"])
+@pytest.mark.parametrize("format", ["binary", "text", "jsonl"])
 def test_no_flipped_bit_of_a_header_goes_unnoticed(format: str) -> None:
-    encode = fmt.encode_header if format == "binary" else text.encode_header
-    decode = fmt.decode_header if format == "binary" else text.decode_header
-    slot, _ = encode(HEADER)
+    slot, _ = CODECS[format].header(HEADER)
     used = 52 if format == "binary" else 512
     for bit in range(used * 8):
         damaged = bytearray(slot)
         damaged[bit // 8] ^= 1 << bit % 8
-        assert decode(bytes(damaged)) is None
+        assert CODECS[format].parse_header(bytes(damaged)) is None
 
 
 def test_a_header_of_another_version_or_byte_order_is_not_read() -> None:
@@ -103,7 +101,7 @@ def test_a_header_of_another_version_or_byte_order_is_not_read() -> None:
         )
 
 
-@pytest.mark.parametrize("codec", [BinaryCodec(), TextCodec()], ids=["binary", "text"])
+@pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 def test_a_link_on_disk_looks_like_this(codec: Any) -> None:
     link, crc = codec.frame(SEED, 43, 2, fmt.FOOTER, fmt.encode_link(0xCAFE))
     assert b"0000cafe" in link

@@ -79,7 +79,7 @@ def damaged(files: dict[str, bytes], damage: tuple[Any, ...]) -> None:
     files[name] = (whole[:at] + patch + whole[at + len(patch) :])[: max(len(whole), at)]
 
 
-@pytest.mark.parametrize("format", ["binary", "text"])
+@pytest.mark.parametrize("format", ["binary", "text", "jsonl"])
 @settings(max_examples=250, deadline=None, database=None, derandomize=True)
 @given(damages=st.lists(DAMAGE, min_size=1, max_size=3))
 def test_twins_agree_on_any_damage_and_invent_nothing(

@@ -106,7 +106,7 @@ def matches(records: list[tuple[int, int, bytes]], model: list[bytes]) -> bool:
     return found == model
 
 
-@pytest.mark.parametrize("format", ["binary", "text"])
+@pytest.mark.parametrize("format", ["binary", "text", "jsonl"])
 @pytest.mark.parametrize("storage", ["Basic", "Mmap"])
 @settings(max_examples=120, deadline=None, database=None, derandomize=True)
 @given(calls=st.lists(CALL, max_size=25), cut=st.integers(0, 4096), after=st.integers(0, 9))
