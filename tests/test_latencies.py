@@ -81,6 +81,13 @@ def test_a_row_has_the_percentiles_of_all_its_processes_and_those_each_can_tell_
     assert "p999_ns" not in row.per_process
 
 
+def test_a_percentile_that_one_process_cannot_tell_alone_has_no_values_per_process() -> None:
+    row = make_row("a.b")
+    fill_measured(row, [process(11_000), process(900)])
+    assert {"p99_ns", "p999_ns"} <= row.metrics.keys()
+    assert list(row.per_process) == ["ns_per_op", "ops_per_s", "p50_ns", "p90_ns", "max_ns"]
+
+
 def test_in_an_open_loop_it_is_the_response() -> None:
     row = make_row("a.b")
     fill_measured(row, [process(1_000, rate=1_000)])

@@ -176,6 +176,7 @@ def test_a_latency_without_an_interval_or_within_its_floor_is_not_notable() -> N
 
     assert not change(latent(100.0), latent(200.0))
     assert not change(latent(100.0, *FAST), latent(105.0, 105.0, 106.0, 104.0, 105.0))
+    assert not change(latent(100.0, *FAST), latent(150.0, 50.0, 150.0, 150.0, 250.0))
     assert not change(latent(0.0, 0.0, 0.0), latent(200.0, *SLOW))
 
 
