@@ -154,7 +154,7 @@ def seen(cache: BlockCache, log: Any, found: Recovery) -> tuple[Any, ...]:
     return found, files, dirty, stats, blocks, covered, order, after
 
 
-@pytest.mark.parametrize("format", ["binary", "text"])
+@pytest.mark.parametrize("format", ["binary", "text", "jsonl"])
 @settings(max_examples=80, deadline=None, database=None, derandomize=True)
 @given(
     operations=st.lists(OPERATION, max_size=25),
