@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +132,16 @@ def test_a_line_longer_than_any_window_is_one_record(tmp_path: Path) -> None:
     assert read_by_both(bodies, tmp_path) == [(1, 1, b"a"), (2, 1, long), (3, 1, b"c")]
 
 
+@pytest.fixture
+def impatient() -> Iterator[None]:
+    """Threads that take turns as often as the interpreter lets them."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("place", [place for place in STORED if "native" in place], ids=label)
 def test_threads_that_append_at_once_lose_and_mix_nothing(place: str, tmp_path: Path) -> None:
     backend: Any = load(place)
@@ -137,7 +149,7 @@ def test_threads_that_append_at_once_lose_and_mix_nothing(place: str, tmp_path: 
     numbers: list[list[int]] = [[], [], [], []]
 
     def work(mine: int) -> None:
-        for index in range(300):
+        for index in range(2000):
             numbers[mine].append(log.append(b"%d of %d" % (index, mine)))
 
     threads = [threading.Thread(target=work, args=(mine,)) for mine in range(4)]
@@ -149,6 +161,6 @@ def test_threads_that_append_at_once_lose_and_mix_nothing(place: str, tmp_path: 
     found, records = read(backend, tmp_path / "log", OPTIONS)
     assert found.tail == "clean"
     kept = {sequence: payload for sequence, _, payload in records}
-    assert sorted(kept) == list(range(1, 1201))
+    assert sorted(kept) == list(range(1, 8001))
     for mine, given_out in enumerate(numbers):
-        assert [kept[at] for at in given_out] == [b"%d of %d" % (i, mine) for i in range(300)]
+        assert [kept[at] for at in given_out] == [b"%d of %d" % (i, mine) for i in range(2000)]
