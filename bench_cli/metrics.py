@@ -105,6 +105,15 @@ _DECLARED = (
         0.10,
     ),
     Metric(
+        "slowest_blocked_share",
+        Unit.RATIO,
+        _N,
+        _Y,
+        "of it blocked",
+        "share of the slowest interval in which its thread neither ran nor waited for a core: it "
+        "waited for the disk, or for a thread of the log's own that did",
+    ),
+    Metric(
         "p50_ns",
         Unit.NANOSECONDS,
         _L,

@@ -37,12 +37,14 @@ _REWRITE = "give a file written by `bench run`, or run again to make a new one"
 @dataclass(slots=True)
 class Samples:
     """Every raw value, one inner list per process. ``time_ns``: overhead-corrected time of each
-    sample; ``ops``: operations per sample (the same in all processes of a row)."""
+    sample; ``ops``: operations per sample (the same in all processes of a row). ``interval_ns``,
+    of sustained rows: the parts of that sample which has the slowest of them."""
 
     time_ns: list[list[float]] = field(default_factory=list)
     ops: int = 0
     payload: int = 0  # bytes per operation
     unit: str = "ops"  # "ops" | "draws"
+    interval_ns: list[list[int]] = field(default_factory=list)
 
 
 @dataclass(slots=True)

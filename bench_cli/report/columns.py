@@ -40,6 +40,7 @@ GENERAL = (
     MetricColumn("limit_share", 0),
     MetricColumn("allocs_per_op", 3, absent=_not_counted),
     MetricColumn("slowest_bytes_per_s", 1),
+    MetricColumn("slowest_blocked_share", 2),
     MetricColumn("ops_per_s", 6),
     MetricColumn("alloc_bytes_per_op", 5, absent=_not_counted),
     MetricColumn("wal_bytes_per_op", 4, absent=_no_log),

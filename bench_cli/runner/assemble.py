@@ -116,6 +116,8 @@ def fill_measured(row: Row, found: Sequence[Mapping[str, Any]]) -> None:
     row.samples = Samples(
         [list(one["time_ns"]) for one in found], first["ops"], first["payload"], first["unit"]
     )
+    if first.get("interval_ns"):
+        row.samples.interval_ns = [list(one["interval_ns"]) for one in found]
     row.per_process = _noisy(found, first)
     row.metrics = {name: statistics.median(values) for name, values in row.per_process.items()}
     row.metrics |= _rates(

@@ -33,7 +33,8 @@ it: one preparation that was held up would make every sample of the row a single
 @dataclass(slots=True)
 class Sample:
     """``time_ns``: overhead subtracted, at least 0. ``batch_ns``: the raw time of each batch.
-    ``run_ns``: the same without what it waited for a core that other processes had."""
+    ``run_ns``: the same without what it waited for a core that other processes had. ``cpu_ns``:
+    what its own thread ran of that; the rest it waited for a device or another thread."""
 
     time_ns: float
     raw_ns: int
@@ -41,6 +42,7 @@ class Sample:
     prepare_ns: int
     batch_ns: list[int] = field(default_factory=list)
     run_ns: list[int] = field(default_factory=list)
+    cpu_ns: list[int] = field(default_factory=list)
     counters: Counters = field(default_factory=Counters)
 
 
@@ -99,7 +101,9 @@ def take_sample(
         quiet_collector()
         before = read_counters()
         sample.prepare_ns += now() - began
+        ran = time.thread_time_ns()
         took, waited = _time_batch(body, now)
+        sample.cpu_ns.append(time.thread_time_ns() - ran)
         sample.batch_ns.append(took)
         sample.run_ns.append(took - waited)
         sample.counters += read_counters() - before

@@ -38,7 +38,8 @@ and repeats twice as well as the median. Not the least: it depends on how many t
 class Measurement:
     """What one process found out about one cell; plain values only, it travels as JSON.
 
-    ``time_ns`` has one overhead-corrected value per sample, each over ``ops`` operations.
+    ``time_ns`` has one overhead-corrected value per sample, each over ``ops`` operations;
+    ``interval_ns`` the batches of a sustained row's sample that has the slowest one.
     ``exact`` holds metrics of the counting pass, ``noisy`` those of the timed samples.
     ``steady``: the warm-up settled. ``latency``: what the latency pass told, if there was one
     (see ``latency.py``).
@@ -49,6 +50,7 @@ class Measurement:
     unit: str
     batches: int
     time_ns: list[float] = field(default_factory=list)
+    interval_ns: list[int] = field(default_factory=list)
     noisy: dict[str, float] = field(default_factory=dict)
     exact: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -128,6 +130,8 @@ def _timed(body: Body, sampling: Sampling) -> Measurement:
     info = body.info
     result = Measurement(info.ops * batches, info.payload, info.unit, batches)
     result.time_ns = [sample.time_ns for sample in samples]
+    if info.batches:
+        result.interval_ns = _slowest(samples).batch_ns
     result.noisy = _noisy_metrics(samples, result.ops, info.ops, info.payload, bool(info.batches))
     result.noisy["run_ns_per_op"] = _run_ns_per_op(samples, info, overhead)
     share = result.noisy["overhead_share"]
@@ -180,9 +184,16 @@ def _noisy_metrics(
         "peak_rss_bytes": peak_rss_bytes(),
     }
     if sustained and payload:
-        slowest = max(max(sample.batch_ns) for sample in samples)
-        found["slowest_bytes_per_s"] = payload * batch_ops / (slowest / 1e9)
+        slowest = _slowest(samples)
+        took, at = max((took, at) for at, took in enumerate(slowest.batch_ns))
+        found["slowest_bytes_per_s"] = payload * batch_ops / (took / 1e9)
+        found["slowest_blocked_share"] = max(0, slowest.run_ns[at] - slowest.cpu_ns[at]) / took
     return found
+
+
+def _slowest(samples: list[Sample]) -> Sample:
+    """That with the slowest batch."""
+    return max(samples, key=lambda sample: max(sample.batch_ns))
 
 
 def _counted(body: Body, result: Measurement) -> None:

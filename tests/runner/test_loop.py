@@ -8,7 +8,8 @@ import pytest
 
 from bench_cli.errors import VerificationFailed
 from bench_cli.interfaces import BodyInfo
-from bench_cli.runner.loop import calibrate, loop_overhead_ns, take_sample
+from bench_cli.runner.loop import Sample, calibrate, loop_overhead_ns, take_sample
+from bench_cli.runner.measure import _noisy_metrics
 from bench_cli.workloads.base import PlainBody, laps
 
 
@@ -155,3 +156,11 @@ def test_the_collector_is_emptied_before_timing_stays_on_and_its_runs_are_counte
     counters = take_sample(Collects(clock, [1]), 1, 0.0, clock).counters
     assert (counters.gc_gen0, counters.gc_gen1) == (1, 1)
     gc.unfreeze()
+
+
+def test_a_sustained_row_tells_how_long_its_slowest_interval_was_blocked() -> None:
+    sample = Sample(120.0, 120, 0.0, 0, [10, 100, 10], run_ns=[10, 90, 10], cpu_ns=[9, 30, 9])
+    quick = Sample(60.0, 60, 0.0, 0, [20, 20, 20], run_ns=[20, 20, 20], cpu_ns=[1, 1, 1])
+    told = _noisy_metrics([quick, sample], ops=30, batch_ops=10, payload=1, sustained=True)
+    assert told["slowest_bytes_per_s"] == pytest.approx(10 / 100e-9)
+    assert told["slowest_blocked_share"] == pytest.approx(0.6)
