@@ -62,6 +62,7 @@ DESELECTED = {
         # freed memory is kept for a while, so that its use is found
         "test_a_cache_that_is_dropped_unclosed_gives_its_memory_back",
         "test_resident_memory_goes_back_to_the_pool_after_eviction",
+        "test_pages_of_small_files_go_back_to_the_system_with_a_trim",
         # whole blocks come from the allocator, untouched
         "test_writing_into_pooled_and_existing_blocks_faults_no_page",
     ],
