@@ -27,7 +27,18 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from bench_cli.faults.kills import LIVES, RECORDS, SEGMENT, Kept, Killing, forked, judge, write
+from bench_cli.faults.kills import (
+    RECORDS,
+    SEGMENT,
+    Eras,
+    Kept,
+    Killing,
+    Lived,
+    forked,
+    judge,
+    lives_of_one_log,
+    write,
+)
 from bench_cli.interfaces import LogBackend, LogOptions
 
 SIZE = 48 << 20  # of the file system
@@ -100,37 +111,19 @@ def run(killing: Killing) -> Kept:
     backend, draw = killing.resolve(), random.Random(killing.seed)
     options = LogOptions(killing.format, SEGMENT)
     disk, kept = Disk(Path(killing.scratch)), Kept()
+
+    def live(life: int, eras: Eras, last: int) -> Lived:
+        with disk.mount() as place:
+            synced = _crash(backend, place / "log", options, life, disk, draw)
+        with disk.mount() as place:
+            wrong = judge(backend, place / "log", options, eras, max(synced, last), killed=True)
+        return synced, *wrong
+
     while kept.kills < killing.count and not kept.failures:
         with disk.mount() as place:
             shutil.rmtree(place / "log", ignore_errors=True)
-        _one_log(killing, backend, options, disk, kept, draw)
+        lives_of_one_log(killing, kept, "crash", live)
     return kept
-
-
-def _one_log(
-    killing: Killing,
-    backend: LogBackend,
-    options: LogOptions,
-    disk: Disk,
-    kept: Kept,
-    draw: random.Random,
-) -> None:
-    eras: list[tuple[int, int]] = []  # (first sequence, life that wrote from there on)
-    last = 0
-    for _ in range(min(LIVES, killing.count - kept.kills)):
-        life = killing.seed << 20 | kept.kills
-        with disk.mount() as place:
-            synced = _crash(backend, place / "log", options, life, disk, draw)
-        kept.kills += 1
-        eras.append((last + 1, life))
-        with disk.mount() as place:
-            reason, last = judge(
-                backend, place / "log", options, eras, max(synced, last), killed=True
-            )
-        kept.acknowledged += max(0, synced - eras[-1][0] + 1)
-        if reason:
-            kept.failures.append(f"crash {kept.kills} (seed {killing.seed}): {reason}")
-            return
 
 
 def _crash(

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -30,6 +31,8 @@ LIVES = 8  # kills of one log
 RECORDS = 150  # most appends of one life
 SEGMENT = 128 << 10
 _ACK = struct.Struct("<QQ")  # last sequence written, last sequence synced
+Eras = list[tuple[int, int]]  # (first sequence, life that wrote from there on)
+Lived = tuple[int, str | None, int]  # (told to the writer, what is wrong, last record found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,35 +137,37 @@ def run(killing: Killing) -> Kept:
     backend = killing.resolve()
     options = LogOptions(killing.format, SEGMENT)
     kept, draw = Kept(), random.Random(killing.seed)
+
+    def live(log: Path, life: int, eras: Eras, last: int) -> Lived:
+        process, pipe = forked(lambda to: write(backend, log, options, life, to))
+        told, _, killed = _kill_after(process, pipe, draw)
+        return told, *judge(backend, log, options, eras, max(told, last), killed)
+
     while kept.kills < killing.count and len(kept.failures) < 5:
         directory = Path(tempfile.mkdtemp(prefix="kills-", dir=killing.scratch))
         try:
-            _one_log(killing, backend, directory / "log", options, kept, draw)
+            lives_of_one_log(killing, kept, "kill", partial(live, directory / "log"))
         finally:
             shutil.rmtree(directory)
     return kept
 
 
-def _one_log(
-    killing: Killing,
-    backend: LogBackend,
-    directory: Path,
-    options: LogOptions,
-    kept: Kept,
-    draw: random.Random,
+def lives_of_one_log(
+    killing: Killing, kept: Kept, what: str, live: Callable[[int, Eras, int], Lived]
 ) -> None:
-    eras: list[tuple[int, int]] = []  # (first sequence, life that wrote from there on)
+    """``live(life, eras, last)`` lets a writer go on with the log until it dies, and judges the
+    log, which had ``last`` records before: what the writer was told, what is wrong, the last
+    record found. Ends with the first life that something is wrong with."""
+    eras: Eras = []
     last = 0
     for _ in range(min(LIVES, killing.count - kept.kills)):
         life = killing.seed << 20 | kept.kills
-        process, pipe = forked(lambda to, life=life: write(backend, directory, options, life, to))  # type: ignore[misc]  # a default binds the life
-        told, _, killed = _kill_after(process, pipe, draw)
-        kept.kills += 1
         eras.append((last + 1, life))
-        reason, last = judge(backend, directory, options, eras, max(told, last), killed)
+        told, reason, last = live(life, eras, last)
+        kept.kills += 1
         kept.acknowledged += max(0, told - eras[-1][0] + 1)
         if reason:
-            kept.failures.append(f"kill {kept.kills} (seed {killing.seed}): {reason}")
+            kept.failures.append(f"{what} {kept.kills} (seed {killing.seed}): {reason}")
             return
 
 
@@ -170,7 +175,7 @@ def judge(
     backend: LogBackend,
     directory: Path,
     options: LogOptions,
-    eras: list[tuple[int, int]],
+    eras: Eras,
     told: int,
     killed: bool,
 ) -> tuple[str | None, int]:

@@ -111,7 +111,7 @@ def rediscover(peer: Peer, images: int, seed: int, place: Path) -> Found:
 
 def has_apsw() -> bool:
     try:
-        import apsw  # noqa: F401
+        import apsw  # noqa: F401  # only whether it is there
     except ImportError:
         return False
     return True

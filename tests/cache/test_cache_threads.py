@@ -85,7 +85,7 @@ def test_a_checkpoint_waits_for_the_write_under_way(
     backend: CacheBackend, tmp_path: object
 ) -> None:
     log = FakeLog()
-    cache = backend.open(small(), log=log, directory=tmp_path)  # type: ignore[arg-type]
+    cache = backend.open(small(), log=log, directory=tmp_path)  # type: ignore[arg-type]  # a log in memory
     thread = meanwhile(log, cache.checkpoint)
     cache.write("a", 0, b"x")
     thread.join()

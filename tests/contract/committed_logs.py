@@ -55,7 +55,7 @@ def open_committed(
         return FlushedLog(Whole(log), flush, clock)  # type: ignore[arg-type]  # set in __init__
     options = LogOptions(format, segment, files, flush=flush, clock=clock)
     opened: Any = load(subject).open(directory, options)
-    return opened  # type: ignore[no-any-return]
+    return opened  # type: ignore[no-any-return]  # a backend is loaded by name
 
 
 class ManualClock:

@@ -4,7 +4,6 @@ Python twin around a log of somebody else."""
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from bench_cli.interfaces import LogOptions
 from tests.contract.committed_logs import (
     OURS,
     POLICIES,
-    SUBJECTS,
     WRAPPED,
     Calls,
     Gate,
@@ -25,24 +23,7 @@ from tests.contract.committed_logs import (
     recovered,
     until,
 )
-from tests.contract.log_backends import label, load, read, scratch
-
-
-@pytest.fixture(params=SUBJECTS, ids=label)
-def subject(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    for directory in scratch(tmp_path):
-        yield directory / "log"
-
-
-@pytest.fixture
-def files() -> GatedFiles:
-    return GatedFiles()
-
+from tests.contract.log_backends import load, read
 
 # --- what each policy promises ---------------------------------------------------------------
 
@@ -162,7 +143,7 @@ def test_a_thread_of_its_own_syncs_what_was_appended(subject: str, home: Path) -
         log = open_committed(subject, home / policy, policy)
         for count in (1, 2, 3):
             log.append(b"x")
-            until(lambda log=log, count=count: durable(log) == count)  # type: ignore[misc]
+            until(lambda log=log, count=count: durable(log) == count)  # type: ignore[misc]  # defaults bind
         log.close()
     assert not [one.name for one in threading.enumerate() if one.name == "wal-flush"]
 
@@ -419,7 +400,7 @@ def test_whatever_changes_files_waits_for_a_running_sync(
     change = {
         "rotate": lambda: log.append(b"y" * 10_000),
         "reset": log.reset,
-        "truncate_front": lambda: log.truncate_front(0),  # type: ignore[attr-defined]
+        "truncate_front": lambda: log.truncate_front(0),  # type: ignore[attr-defined]  # ours have it
         "close": log.close,
     }[what]
     calls.start(change)

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from tests.contract.committed_logs import (
     OURS,
     PATIENCE_S,
     POLICIES,
-    SUBJECTS,
     WRAPPED,
     Calls,
     Gate,
@@ -34,24 +32,7 @@ from tests.contract.committed_logs import (
     recovered,
     until,
 )
-from tests.contract.log_backends import label, load, scratch
-
-
-@pytest.fixture(params=SUBJECTS, ids=label)
-def subject(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    for directory in scratch(tmp_path):
-        yield directory / "log"
-
-
-@pytest.fixture
-def files() -> GatedFiles:
-    return GatedFiles()
-
+from tests.contract.log_backends import label, load
 
 # --- failures --------------------------------------------------------------------------------
 
@@ -144,7 +125,7 @@ def test_a_failed_write_fails_those_who_wait(subject: str, home: Path, files: Ga
     def full(fd: int, data: object, offset: int) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    files.pwrite = full  # type: ignore[method-assign]
+    files.pwrite = full  # type: ignore[method-assign]  # for this file system alone
     with pytest.raises(LogWriteFailed):
         log.append(b"does not fit")
     gate.let(99)

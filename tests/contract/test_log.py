@@ -4,7 +4,7 @@ twins and both formats. A test needs of a backend only what it says it can do.""
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,6 @@ from tests.contract.log_backends import (
     need,
     need_ours,
     read,
-    scratch,
     small,
 )
 
@@ -52,12 +51,6 @@ def options(request: pytest.FixtureRequest, backend: LogBackend) -> LogOptions:
     if request.param != "binary":
         need(backend, Capability(request.param))
     return small(request.param)
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    for directory in scratch(tmp_path):
-        yield directory / "log"
 
 
 def test_sequence_numbers_start_at_one_and_have_no_gaps(

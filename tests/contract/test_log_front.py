@@ -4,7 +4,6 @@ declares it, both twins and both formats."""
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -22,7 +21,6 @@ from tests.contract.log_backends import (
     load,
     need,
     read,
-    scratch,
     small,
 )
 from tests.faults.faulty_files import FaultyFiles, every_stop
@@ -40,12 +38,6 @@ def options(request: pytest.FixtureRequest, backend: LogBackend) -> LogOptions:
     if request.param != "binary":
         need(backend, Capability(request.param))
     return small(request.param)
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    for directory in scratch(tmp_path):
-        yield directory / "log"
 
 
 def opened(backend: LogBackend, home: Path, options: LogOptions) -> TruncatableLog:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from tests.contract.log_backends import (
     load,
     need,
     read,
-    scratch,
 )
 
 AFTER = 1000
@@ -54,12 +52,6 @@ def options(request: pytest.FixtureRequest, backend: LogBackend, clock: Hands) -
     if request.param != "binary":
         need(backend, Capability(request.param))
     return LogOptions(request.param, SEGMENT, clock=clock, rotate_after_ns=AFTER)
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    for directory in scratch(tmp_path):
-        yield directory / "log"
 
 
 def test_a_record_that_comes_late_begins_a_segment(
