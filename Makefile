@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
-SOURCES := pyproject.toml setup.py $(shell find bench_cli -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
+SOURCES := pyproject.toml setup.py $(shell find bench_cli -name '*.p[yx]x' -o -name '*.p[xy][di]' -o -name '*.h')
 ARGS ?=
 
 .DEFAULT_GOAL := help

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from bench_cli.interfaces import Capability
 from tests.contract.committed_logs import SUBJECTS, GatedFiles
-from tests.contract.log_backends import label, scratch
+from tests.contract.log_backends import label
 from tests.contract.pool_backends import FILE_LOGS, POOLS, need
 from tests.contract.pool_life import Life
 
@@ -31,13 +30,6 @@ def logs(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def life(pools: Any, logs: Any, tmp_path: Path) -> Life:
     return Life(pools, logs, tmp_path)
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    """Where a log may be made."""
-    for directory in scratch(tmp_path):
-        yield directory / "log"
 
 
 @pytest.fixture(params=SUBJECTS, ids=label)

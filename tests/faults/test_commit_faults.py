@@ -4,7 +4,7 @@ fault when it is put back into the Python one."""
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,9 @@ from tests.contract.committed_logs import (
     open_committed,
     until,
 )
-from tests.contract.log_backends import label, scratch
+from tests.contract.log_backends import label
 
 Open = Callable[[Path, GatedFiles], CommittedLog]
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    for directory in scratch(tmp_path):
-        yield directory / "log"
 
 
 def faulty(kind: type[FlushedLog]) -> Open:

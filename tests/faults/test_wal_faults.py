@@ -6,7 +6,6 @@ import contextlib
 import errno
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,6 @@ from tests.contract.log_backends import (
     load,
     need,
     read,
-    scratch,
     small,
 )
 from tests.faults.faulty_files import FaultyFiles, Stopped, every_stop
@@ -36,12 +34,6 @@ def backend(request: pytest.FixtureRequest) -> LogBackend:
     found = load(request.param)
     need(found, Capability.FAULTS)
     return found
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    for directory in scratch(tmp_path):
-        yield directory / "log"
 
 
 @pytest.fixture

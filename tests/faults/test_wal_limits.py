@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from bench_cli.errors import LogPoisoned, LogWriteFailed
 from bench_cli.filesystem import SystemFileSystem
 from bench_cli.interfaces import LogBackend
 from bench_cli.wal.segment import SegmentSet
-from tests.contract.log_backends import FORMATS, STORED, label, load, read, scratch, small
+from tests.contract.log_backends import FORMATS, STORED, label, load, read, small
 
 WRITER = """
 import importlib, os, resource, signal, sys
@@ -70,12 +69,6 @@ def place(request: pytest.FixtureRequest) -> str:
 def format(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    for directory in scratch(tmp_path):
-        yield directory / "log"
 
 
 def writer(place: str, home: Path, format: str, what: str) -> subprocess.Popen[bytes]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from bench_cli.filesystem import SystemFileSystem
 from bench_cli.interfaces import LogBackend, LogOptions, WriteAheadLog
 from bench_cli.wal.ahead import LEAST
 from bench_cli.wal.files import MappedSegment
-from tests.contract.log_backends import STORED, crashed, label, load, read, scratch
+from tests.contract.log_backends import STORED, crashed, label, load, read
 
 OPTIONS = LogOptions(segment_size=LEAST)
 RECORD = b"0123456789abcdef" * 4096  # 64 KiB
@@ -26,12 +25,6 @@ PER_SEGMENT = LEAST // len(RECORD)
 @pytest.fixture(params=STORED, ids=label)
 def backend(request: pytest.FixtureRequest) -> LogBackend:
     return load(request.param)
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    for directory in scratch(tmp_path):
-        yield directory / "log"
 
 
 @pytest.fixture

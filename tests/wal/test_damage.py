@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,6 @@ from tests.contract.log_backends import (
     label,
     load,
     read,
-    scratch,
 )
 
 TWINS = [place for place in STORED if "Basic" in place]
@@ -37,12 +35,6 @@ def backend(request: pytest.FixtureRequest) -> LogBackend:
 @pytest.fixture(params=FORMATS)
 def options(request: pytest.FixtureRequest) -> LogOptions:
     return OPTIONS[request.param]
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    for directory in scratch(tmp_path):
-        yield directory / "log"
 
 
 def write_some(backend: LogBackend, home: Path, options: LogOptions, close: bool) -> Path:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench_cli.cli.main import run
 from bench_cli.interfaces import LogBackend
-from tests.contract.log_backends import FORMATS, STORED, fill, label, load, read, scratch, small
+from tests.contract.log_backends import FORMATS, STORED, fill, label, load, read, small
 
 
 @pytest.fixture(params=STORED, ids=label)
@@ -23,12 +22,6 @@ def backend(request: pytest.FixtureRequest) -> LogBackend:
 def format(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    for directory in scratch(tmp_path):
-        yield directory / "log"
 
 
 def written(backend: LogBackend, home: Path, format: str, cut: int = 0) -> list[bytes]:
