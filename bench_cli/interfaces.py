@@ -461,8 +461,8 @@ class SnapshotPool(RewardPool, Protocol):
 
         ``incremental``: only the items drawn since the last snapshot in this directory, which
         becomes the base; a full one where there is none. Reserved items count as left. Draws go
-        on while the file is written. Raises Unsupported without a log, SnapshotFailed, and what
-        ``sync`` raises (so a poisoned log takes none)."""
+        on while the file is written. Raises Unsupported without a log and on one that a sync does
+        not make durable, SnapshotFailed, and what ``sync`` raises (so a poisoned log takes none)."""
 
 
 DrawCallback = Callable[[int, str | None, BaseException | None], None]
@@ -655,7 +655,8 @@ class BlockCache(Protocol):
         snapshot beside the log, durably and read back, and only then is the log reset.
         ``incremental``: only the blocks that changed since the last snapshot, which becomes the
         base; a full one where there is none. Raises Unsupported without a log and its directory,
-        SnapshotFailed, and what ``sync`` of the log raises."""
+        and on a log that a sync does not make durable; SnapshotFailed, and what ``sync`` of the log
+        raises."""
 
     def close(self) -> None:
         """Release all memory; the log stays open (whoever opened it closes it). Idempotent."""

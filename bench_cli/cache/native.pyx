@@ -35,11 +35,12 @@ from bench_cli.cache import replay, rules
 from bench_cli.cache.snapshot import SavedBlock, SavedFile, Snapshots
 from bench_cli.cache.stores import open_store
 from bench_cli.cache.waiting import ConditionWaiter
-from bench_cli.errors import CacheFull, Unsupported
+from bench_cli.errors import CacheFull, LogLocked, Unsupported
 from bench_cli.filesystem import CLOCK, SYSTEM
 from bench_cli.interfaces import CacheStats, Capability, DirtyBlock, Durability
 from bench_cli.payloads import write_head as encoded_head
 from bench_cli.wal import native as native_logs
+from bench_cli.wal.snapshot import covered_by
 
 cdef extern from "Python.h":
     PyObject *PyDict_GetItemWithError(dict mapping, object key) except? NULL
@@ -325,7 +326,7 @@ cdef class Cache(Vectored):
         self.rest()
         try:
             self.log.sync()
-            covered = self.log.stats().last_sequence
+            covered = covered_by(self.log)
             info = self.snapshots.take(
                 self.file_system, self.directory, covered, incremental, self._saved_files
             )

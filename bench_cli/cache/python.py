@@ -43,6 +43,7 @@ from bench_cli.interfaces import (
     Waiter,
     WriteAheadLog,
 )
+from bench_cli.wal.snapshot import covered_by
 
 
 class Cache:
@@ -365,7 +366,7 @@ class Cache:
             if self._log is None or self._directory is None:
                 raise Unsupported("a checkpoint needs a log and the directory it lies in")
             self._log.sync()
-            covered = self._log.stats().last_sequence
+            covered = covered_by(self._log)
             info = self.snapshots.take(
                 self._file_system, self._directory, covered, incremental, self._saved_files
             )

@@ -144,7 +144,10 @@ def reopen(replayed, backend, directory, options):
     def check(recovery):
         return replayed.complete(recovery, recovery.last_sequence)
 
-    return reopen_log(
-        backend, directory, options, replay_record, <void *>context, check,
-        place_write, keep_placed,
-    )
+    try:
+        return reopen_log(
+            backend, directory, options, replay_record, <void *>context, check,
+            place_write, keep_placed,
+        )
+    except LogLocked:  # nothing was read; what does not fit the cache is told first
+        return replay.reopen(replayed, backend, directory, options)

@@ -42,6 +42,7 @@ from bench_cli.wal.native cimport NativeLog, reopen as reopen_log, replay as rep
 
 from bench_cli.errors import (
     CatalogueError,
+    LogLocked,
     PoolError,
     PoolExhausted,
     QueueClosed,
@@ -461,8 +462,11 @@ class Backend(specification.Backend):
         """One reading of a log of ours, under its lock, is both the replay and the opening."""
         if type(backend) not in NATIVE_LOGS:
             return super().reopen(pool, backend, directory, options)
-        return reopen_log(
-            backend, directory, options, replay_record, <void *>pool, pool.snapshots.complete)
+        try:
+            return reopen_log(
+                backend, directory, options, replay_record, <void *>pool, pool.snapshots.complete)
+        except LogLocked:  # nothing was read; what does not fit the pool is told first
+            return super().reopen(pool, backend, directory, options)
 
     def replay(self, pool, backend, directory, options):
         if type(backend) in NATIVE_LOGS:

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from bench_cli.cache.snapshot import KIND
-from bench_cli.errors import LogCorrupt, SnapshotFailed, SnapshotUnusable
+from bench_cli.errors import LogCorrupt, SnapshotFailed, SnapshotUnusable, Unsupported
 from bench_cli.filesystem import SYSTEM, SystemFileSystem
 from bench_cli.interfaces import BlockCache, CacheBackend, CacheOptions, LogOptions, Recovery
 from bench_cli.wal.snapshot import Folder
 from tests.cache.fake_log import FakeLogBackend
 from tests.contract.cache_backends import KIB, TWINS, load, read, small, upload
+from tests.contract.log_backends import load as load_log
 
 
 @pytest.fixture(params=TWINS)
@@ -128,6 +129,24 @@ def test_a_checkpoint_that_stops_anywhere_loses_nothing(
             break
         stops += 1
     assert stops > 10
+
+
+@pytest.mark.parametrize(
+    "log", ["bench_cli.wal.log:NoneBackend", "bench_cli.wal.native:NoneBackend"]
+)
+def test_a_log_that_keeps_nothing_takes_no_checkpoint(
+    backend: CacheBackend, tmp_path: Path, log: str
+) -> None:
+    """A recovery would find it shorter than the snapshot."""
+    cache = backend.open(
+        small(), log=load_log(log).open(tmp_path, LogOptions()), directory=tmp_path
+    )
+    cache.write("a", 0, b"kept in memory")
+    with pytest.raises(Unsupported, match="0 are durable"):
+        cache.checkpoint()
+    assert list(tmp_path.iterdir()) == []
+    assert len(cache.dirty_blocks()) == 1
+    cache.close()
 
 
 def test_a_stop_before_the_log_is_emptied_replays_nothing_twice(

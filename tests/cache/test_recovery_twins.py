@@ -226,6 +226,23 @@ def test_a_log_that_is_in_use_is_not_recovered_from(tmp_path: Path, twin: str) -
 
 
 @pytest.mark.parametrize("twin", TWINS)
+def test_what_does_not_fit_the_cache_is_told_before_the_lock(tmp_path: Path, twin: str) -> None:
+    backend, log_options = load_log(LOGS[twin]), LogOptions(segment_size=128 * KIB)
+    log = backend.open(tmp_path, log_options)
+    cache = load(twin).open(small(), log=log)
+    cache.write("a", 0, bytes(8 * KIB))
+    with pytest.raises(CacheFull):
+        load(twin).recover(
+            small(max_pending=4 * KIB),
+            backend=backend,
+            directory=tmp_path,
+            log_options=log_options,
+        )
+    cache.close()
+    log.close()
+
+
+@pytest.mark.parametrize("twin", TWINS)
 @pytest.mark.parametrize("length", [256 * KIB - 100, 256 * KIB, 300 * KIB, 1024 * KIB])
 def test_records_beyond_a_window_are_recovered(tmp_path: Path, twin: str, length: int) -> None:
     log_options = LogOptions(segment_size=2048 * KIB)
