@@ -29,7 +29,7 @@ MAX_BYTES = 4 << 20
 VERIFIED_WORD, FAILED_WORD = "verified", "FAILED"
 
 _ROOMS = {"wal": ("wal",), "rewards": ("wal", "rewards"), "cache": ("wal", "cache")}
-_SHARED = ("payloads.py", "filesystem.py", "interfaces.py", "faults")
+_SHARED = ("payloads.py", "filesystem.py", "interfaces", "faults")
 _SOURCES = (".py", ".pyx", ".pxi", ".pxd", ".h")
 
 

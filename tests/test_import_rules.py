@@ -135,5 +135,4 @@ def test_the_runner_knows_no_backend_by_name() -> None:
 
 @every_source
 def test_files_stay_readable_in_one_sitting(path: Path) -> None:
-    limit = MAX_LINES if path.name != "interfaces.py" else 850  # one file of promises, by design
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= limit
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
