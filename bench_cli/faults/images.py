@@ -41,6 +41,7 @@ class FileState:
     sizes: list[int] = field(default_factory=list)
     stuck: set[int] = field(default_factory=set)
     whole: bytes | None = b""  # of ``now``; None when it has to be made again
+    axes: list[int] = field(default_factory=list)  # ``choices`` of what it is now
     made: dict[tuple[int, ...], bytes] = field(default_factory=dict)
     """Contents built since the last operation, by choice: one file's recur with the choices of
     the others."""
@@ -62,8 +63,15 @@ class FileState:
             for sector in self.stuck
             if offset // PAGE <= sector * SECTOR // PAGE <= (end - 1) // PAGE
         }
+        self._changed()
+
+    def _changed(self) -> None:
         self.whole = None
+        self._forget()
+
+    def _forget(self) -> None:
         self.made.clear()
+        self.axes = []
 
     def _remember(self, offset: int, end: int) -> None:
         for sector in range(offset // SECTOR, (end - 1) // SECTOR + 1):
@@ -79,13 +87,12 @@ class FileState:
             del self.now[length:]
         else:
             self.now.extend(bytes(length - len(self.now)))
-        self.whole = None
-        self.made.clear()
+        self._changed()
 
     def sync(self, start: int, end: int) -> None:
         """The pages of ``start..end`` (-1: all) are on the disk as they are now."""
         self.sizes.clear()
-        self.made.clear()
+        self._forget()
         for sector in self._covered(start, end):
             if sector not in self.stuck:
                 del self.older[sector]
@@ -106,7 +113,9 @@ class FileState:
 
     def choices(self) -> list[int]:
         """How many values each uncertain thing has: the length first, then the sectors."""
-        return [len(self.sizes) + 1, *(len(versions) + 1 for versions in self.older.values())]
+        if not self.axes:
+            self.axes = [len(self.sizes) + 1, *(len(some) + 1 for some in self.older.values())]
+        return self.axes
 
     def content(self, choice: tuple[int, ...]) -> bytes:
         """0 is the newest of each thing."""

@@ -11,6 +11,7 @@ import errno
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -256,7 +257,15 @@ class QuickPath(type(HOME)):  # type: ignore[misc]  # the concrete class of this
         try:
             return _children[name]
         except KeyError:
-            return _children.setdefault(name, HOME / name)
+            return _children.setdefault(name, _Child(HOME / name))
+
+
+class _Child(type(HOME)):  # type: ignore[misc]  # as above
+    """A path that knows its name; an ordinary one looks for it each time."""
+
+    @cached_property
+    def name(self) -> str:
+        return str(super().name)
 
 
 _children: dict[str, Path] = {}

@@ -3,6 +3,7 @@ format of lines is another module here, any other a class (and its frames in ``p
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -13,6 +14,7 @@ from bench_cli.wal.format import FRAME_HEADER, Frame, SegmentHeader
 from bench_cli.wal.reader import Reader
 
 CHUNK = 32 << 10  # small enough that starting anew after each find stays cheap
+FEW = 512  # bytes: a loop is through with so many before numpy has begun
 
 
 class Codec(Protocol):
@@ -22,6 +24,7 @@ class Codec(Protocol):
 
     name: str
     blank_slot: bytes
+    nothing: str  # why there is no frame where only zeros follow
 
     def header(self, header: SegmentHeader) -> tuple[bytes, int]: ...
     def parse_header(self, slot: bytes) -> SegmentHeader | None: ...
@@ -40,6 +43,7 @@ class Codec(Protocol):
 class BinaryCodec:
     name = "binary"
     blank_slot = bytes(binary.SLOT)
+    nothing = "zeros where a frame should be"
 
     def header(self, header: SegmentHeader) -> tuple[bytes, int]:
         return binary.encode_header(header)
@@ -59,38 +63,41 @@ class BinaryCodec:
         return binary.encode_frame(seed, sequence, lag, kind, payload, len(payloads))
 
     def frame_at(self, reader: Reader, offset: int, seed: int, low: int, high: int) -> Frame | str:
-        head = reader.at(offset, FRAME_HEADER)
-        fields = binary.decode_frame_header(seed, bytes(head))
+        head = bytes(reader.at(offset, FRAME_HEADER))
+        fields = binary.decode_frame_header(seed, head)
         if fields is None:
-            return "frame header checksum" if any(head) else "zeros where a frame should be"
+            return "frame header checksum" if any(head) else self.nothing
         kind, flags, count, length, sequence, lag = fields
         if not low <= sequence <= high:
             return f"sequence {sequence} where {low} should be"
-        size = binary.frame_size(length)
-        whole = reader.at(offset, FRAME_HEADER + length + 4)
-        payload, stored = whole[FRAME_HEADER : FRAME_HEADER + length], whole[-4:]
-        crc = int.from_bytes(stored, "little")
+        whole = reader.at(offset + FRAME_HEADER, length + 4)
+        payload, crc = whole[:length], int.from_bytes(whole[-4:], "little")
         payloads: list[memoryview] | None = None
-        if len(whole) == FRAME_HEADER + length + 4 and crc == binary.payload_crc(
-            seed, sequence, payload
-        ):
+        if len(whole) == length + 4 and crc == binary.payload_crc(seed, sequence, payload):
             payloads = binary.split_batch(payload, count) if flags else [payload]
+        size = binary.frame_size(length)
         return Frame(offset, size, sequence, count, lag, kind, payloads, crc)
 
     def candidates(self, reader: Reader, offset: int, low: int, high: int) -> Iterator[int]:
         """8 bytes into a frame stands its sequence, the only field known beforehand."""
         offset += 8
         while (offset := reader.skip_zeros(offset) & ~7) + FRAME_HEADER <= reader.limit:
-            chunk = reader.at(offset, CHUNK + FRAME_HEADER - 8)
+            filled = reader.filled(offset) - offset + 15 & ~7  # the last sequence is not zero
+            chunk = reader.at(offset, min(CHUNK, filled) + FRAME_HEADER - 8)
             for index in plausible(chunk, low, high):
                 yield offset + 8 * index
             offset += 8 * (len(chunk) // 8 - 2)
 
 
 def plausible(chunk: memoryview, low: int, high: int) -> list[int]:
-    """The 8-byte words of ``chunk`` (but the last two) that could begin a frame. All at once, by
-    numpy; it is imported here because only a damaged log needs it, and its threads make every
+    """The 8-byte words of ``chunk`` (but the last two) that could begin a frame. Many all at once,
+    by numpy; it is imported here because only a damaged log needs it, and its threads make every
     system call of a process dearer."""
+    if len(chunk) <= FEW:
+        some = struct.unpack_from(f"<{len(chunk) // 8}Q", chunk)
+        places = enumerate(some[1:-1])
+        return [index for index, word in places if low <= word <= high and some[index]]
+
     import numpy as np
 
     words = np.frombuffer(chunk, "<u8", len(chunk) // 8)
@@ -121,6 +128,7 @@ class LineCodec:
     """One line per frame; how a line looks is told by ``lines``."""
 
     blank_slot = text.BLANK_SLOT
+    nothing = "zeros where a line should be"
 
     def __init__(self, name: str, lines: Lines) -> None:
         self.name = name
@@ -148,7 +156,7 @@ class LineCodec:
         end = reader.line_end(offset)
         if end < 0:
             first = reader.at(offset, 1)
-            return "a line without an end" if any(first) else "zeros where a line should be"
+            return "a line without an end" if any(first) else self.nothing
         if end == offset:  # the empty line before a footer belongs to it
             end = reader.line_end(offset + 1)
         line = bytes(reader.at(offset, max(0, end - offset)))

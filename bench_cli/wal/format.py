@@ -98,7 +98,7 @@ def salt_seed(salt: int) -> int:
 # --- segment header --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SegmentHeader:
     number: int
     salt: int
@@ -124,9 +124,10 @@ class SegmentHeader:
         cls, number: int, salt: int, first_sequence: int, capacity: int, flags: int, crc: int
     ) -> SegmentHeader | None:
         """None for fields that are never written."""
-        header = cls(number, salt, first_sequence, capacity, crc, bool(flags & LINKED))
-        known = MIN_SEGMENT <= capacity <= MAX_SEGMENT and flags == header.flags
-        return header if known else None
+        known = (BASE, BASE | LINKED) if first_sequence else (0,)
+        if flags not in known or not MIN_SEGMENT <= capacity <= MAX_SEGMENT:
+            return None
+        return cls(number, salt, first_sequence, capacity, crc, flags > BASE)
 
 
 def segment_name(number: int) -> str:
@@ -151,15 +152,13 @@ def encode_header(header: SegmentHeader) -> tuple[bytes, int]:
 
 def decode_header(slot: bytes) -> SegmentHeader | None:
     """None when the slot holds no header of this version."""
-    if len(slot) < _HEADER.size + 4:
+    if len(slot) < _HEADER.size + 4 or not slot.startswith(MAGIC):
         return None
-    body = slot[: _HEADER.size]
-    crc = _U32.unpack_from(slot, _HEADER.size)[0]
-    magic, version, endian, flags, *fields = _HEADER.unpack(body)
-    if (magic, version, endian) != (MAGIC, VERSION, ENDIAN_TAG) or crc32c(body) != crc:
+    crc: int = _U32.unpack_from(slot, _HEADER.size)[0]
+    _, version, endian, flags, number, salt, first, capacity = _HEADER.unpack_from(slot)
+    if (version, endian) != (VERSION, ENDIAN_TAG) or _extend(0, slot[: _HEADER.size]) != crc:
         return None
-    number, salt, first_sequence, capacity = fields
-    return SegmentHeader.of(number, salt, first_sequence, capacity, flags, crc)
+    return SegmentHeader.of(number, salt, first, capacity, flags, crc)
 
 
 def choose_header(
@@ -180,7 +179,7 @@ def choose_header(
 # --- frames ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Frame:
     """One frame found on disk. ``payload`` is None when its checksum does not hold: then only
     the header (extent, sequence, lag) can be trusted."""
@@ -244,14 +243,15 @@ def encode_frame(
 
 
 def payload_crc(seed: int, sequence: int, payload: Buffer) -> int:
-    return crc32c(payload, crc32c(_U64.pack(sequence), seed))
+    value: int = _extend(_extend(seed, _U64.pack(sequence)), as_bytes(payload))
+    return value
 
 
 def decode_frame_header(seed: int, head: bytes) -> tuple[int, int, int, int, int, int] | None:
     """(kind, flags, count, length, sequence, lag), None when it is no frame header."""
     if len(head) < FRAME_HEADER or head[0] == 0:
         return None
-    if crc32c(head[: _FRAME.size], seed) != _U32.unpack_from(head, _FRAME.size)[0]:
+    if _extend(seed, head[: _FRAME.size]) != _U32.unpack_from(head, _FRAME.size)[0]:
         return None
     kind, flags, count, length, sequence, lag = _FRAME.unpack_from(head)
     if flags & ~BATCH or count == 0 or (count > 1 and not flags):

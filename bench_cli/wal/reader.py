@@ -8,8 +8,8 @@ from collections.abc import Callable
 from bench_cli.interfaces import FileSystem
 
 WINDOW = 64 << 10
-PAGE = 4 << 10
 _ZEROS = bytes(WINDOW)
+_RUNS = [bytes(WINDOW >> shift) for shift in range(1, 17)]  # of zeros, each half as long
 _LINE_END = re.compile(b"[\n\0]")
 _NOT_ZERO = re.compile(b"[^\0]")
 
@@ -29,15 +29,18 @@ class Reader:
         self.data_end = 0
         self._start = 0
         self._window = b""
+        self._filled = 0  # behind it only zeros stand in the window
+        self._view = memoryview(b"")
 
     def at(self, offset: int, length: int) -> memoryview:
         """``length`` bytes from ``offset``, fewer where the file ends. Raises Unreadable."""
-        length = max(0, min(length, self.limit - offset))
+        if length > self.limit - offset:
+            length = max(0, self.limit - offset)
         begin = offset - self._start
         if begin < 0 or begin + length > len(self._window):
             self._load(offset, max(length, WINDOW))
             begin = 0
-        return memoryview(self._window)[begin : begin + length]
+        return self._view[begin : begin + length]
 
     def window(self, offset: int) -> tuple[bytes, int]:
         """(bytes, index of ``offset`` in them): what is at hand, at least one byte if there is
@@ -76,12 +79,17 @@ class Reader:
         """The first offset from ``offset`` on with a byte that is not zero, or the limit."""
         while offset < self.limit:
             window, begin = self.window(offset)
-            if begin or window != _ZEROS[: len(window)]:
+            if offset < self._filled:
                 match = _NOT_ZERO.search(window, begin)
-                if match:
-                    return self._start + match.start()
+                assert match is not None
+                return self._start + match.start()
             offset = self._start + len(window)
         return self.limit
+
+    def filled(self, offset: int) -> int:
+        """Where the zeros at the end of the bytes at hand begin, ``offset`` among them."""
+        self.window(offset)
+        return self._filled
 
     def _load(self, offset: int, length: int) -> None:
         length = min(length, self.limit - offset)
@@ -97,13 +105,21 @@ class Reader:
                 break
             parts.append(part)
             got += len(part)
-        self._window = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._window = window = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._view = memoryview(window)
         self._start = offset
-        if self._window != _ZEROS[:got]:
-            self.data_end = max(self.data_end, offset + _data_end(self._window))
+        self._filled = offset + _data_end(window)
+        if self._filled > offset:
+            self.data_end = max(self.data_end, self._filled)
 
 
 def _data_end(window: bytes) -> int:
-    """Where the zeros at the end begin. ``rstrip`` copies what it leaves, so it gets a page."""
-    last = window[-PAGE:].rstrip(b"\0")
-    return max(0, len(window) - PAGE) + len(last) if last else len(window.rstrip(b"\0"))
+    """Where the zeros at the end begin. Runs of them are compared at once, the longest first:
+    ``rstrip`` looks at each byte."""
+    end = len(window)
+    while end >= WINDOW and window.endswith(_ZEROS, 0, end):
+        end -= WINDOW
+    for run in _RUNS:
+        if window.endswith(run, 0, end):
+            end -= len(run)
+    return end

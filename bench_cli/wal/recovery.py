@@ -34,7 +34,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,6 +58,8 @@ from bench_cli.wal.reader import Reader, Unreadable
 # O_NONBLOCK and O_NOFOLLOW: a FIFO or a link under a segment's name is damage, not a trap.
 READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
 MAX_DAMAGES = 1000  # bounds the report on a file that is damaged everywhere
+HEAD = DATA_START + 64
+_NOTHING = bytes(HEAD - DATA_START)
 _SEGMENT_NAME = re.compile(r"[0-9]{8,19}\.wal")
 
 
@@ -90,6 +91,7 @@ class SegmentFile:
     size: int
     why: str = ""
     unreadable: bool = False
+    begun: bool = False  # something stands right behind the headers
 
 
 @dataclass(slots=True)
@@ -220,21 +222,35 @@ def segment_files(directory: Path, fs: FileSystem, codec: Codec) -> Iterator[Seg
     for name, number in numbers:
         path = directory / name
         try:
-            with _opened(fs, path) as fd:
-                size = fs.size(fd)
-                # reads even where the size is 0: only that tells a FIFO or a folder
-                head = bytes(Reader(fs, fd, DATA_START).at(0, DATA_START))
+            fd = fs.open(path, READ_FLAGS)
+            try:
+                size, head = fs.size(fd), _head(fs, fd)
+            finally:
+                fs.close(fd)
         except (OSError, Unreadable) as error:
             yield SegmentFile(path, number, None, 0, 0, f"cannot be read: {error}", True)
             continue
-        slots = [codec.parse_header(head[at : at + SLOT]) for at in (0, SLOT)]
+        slots = codec.parse_header(head[:SLOT]), codec.parse_header(head[SLOT:DATA_START])
+        begun = head[DATA_START:] != _NOTHING[: len(head) - DATA_START]
         chosen = choose_header(slots, number)
         if chosen is None:
             why = f"the segment header is not a valid one of the {codec.name} format"
-            yield SegmentFile(path, number, None, 0, size, why)
+            yield SegmentFile(path, number, None, 0, size, why, begun=begun)
         else:
             slot, header = chosen
-            yield SegmentFile(path, number, header, slot, size)
+            yield SegmentFile(path, number, header, slot, size, begun=begun)
+
+
+def _head(fs: FileSystem, fd: int) -> bytes:
+    """The headers and what stands right behind them. Reads even where the size is 0: only that
+    tells a FIFO or a folder."""
+    try:
+        head = fs.pread(fd, HEAD, 0)
+    except OSError as error:
+        raise Unreadable(f"{error.strerror} at 0") from error
+    if len(head) < HEAD:  # a short file, or a short read
+        head = bytes(Reader(fs, fd, HEAD).at(0, HEAD))
+    return head
 
 
 def _choose_segments(scan: Scan, files: list[SegmentFile], fs: FileSystem) -> list[SegmentFile]:
@@ -250,27 +266,21 @@ def _choose_segments(scan: Scan, files: list[SegmentFile], fs: FileSystem) -> li
 
 
 def _unused(scan: Scan, file: SegmentFile, fs: FileSystem) -> bool:
-    if file.unreadable or (file.header and file.header.base):
+    if file.unreadable or file.begun or (file.header and file.header.base):
         return False
-    with _opened(fs, file.path) as fd:
+    fd = fs.open(file.path, READ_FLAGS)
+    try:
         reader = Reader(fs, fd, min(file.size, MAX_SEGMENT))
         reader.at(0, DATA_START)
         if reader.skip_zeros(DATA_START) < reader.limit:
             return False
+    finally:
+        fs.close(fd)
     if file.header is None:
         scan.dropped = reader.data_end
     whole = file.header.capacity if file.header else DATA_START
     scan.cut += max(0, whole - file.size)
     return True
-
-
-@contextmanager
-def _opened(fs: FileSystem, path: Path) -> Iterator[int]:
-    fd = fs.open(path, READ_FLAGS)
-    try:
-        yield fd
-    finally:
-        fs.close(fd)
 
 
 # --- one segment -----------------------------------------------------------------------------
@@ -287,7 +297,8 @@ def _read_segment(
     assert segment.header is not None
     limit = min(segment.size, segment.header.capacity, MAX_SEGMENT)
     seed = salt_seed(segment.header.salt)
-    with _opened(fs, segment.path) as fd:
+    fd = fs.open(segment.path, READ_FLAGS)
+    try:
         reader = Reader(fs, fd, limit)
         _enter_segment(scan, segment, previous, codec, reader, seed)
         if scan.intact and (segment.header.base or scan.end > DATA_START):
@@ -296,6 +307,8 @@ def _read_segment(
             walk(reader, limit, seed, scan)
             scan.link = scan.chain
         _read_frames(scan, segment.path, reader, codec, seed)
+    finally:
+        fs.close(fd)
     scan.ends.append(scan.end)
     scan.lasts.append(scan.next - 1)
     scan.bytes_read += limit
@@ -384,6 +397,9 @@ def _drop_unread(scan: Scan) -> None:
 
 
 def _read_frames(scan: Scan, path: Path, reader: Reader, codec: Codec, seed: int) -> None:
+    if scan.position < reader.limit == reader.skip_zeros(scan.position):
+        scan.why = scan.why or codec.nothing
+        return
     for found in _frames(codec, reader, seed, scan.position, scan.next):
         if isinstance(found, str):
             scan.why = scan.why or found
