@@ -1,5 +1,6 @@
-"""Layers A and E for a block cache on a log: after any crash no dirty block is lost, no byte is
-claimed that is not held, what was marked as uploaded stays clean, and sizes are what they were.
+"""What is done with a block cache on a log to prove it: after any crash and any error no dirty
+block is lost, no byte is claimed that is not held, what was marked as uploaded stays clean, and
+sizes are what they were.
 
 A step is a record of the log. What must be there after each of them is kept twice over: files and
 dirty blocks as the cache itself told them, and the bytes of each block as they were written."""
@@ -7,10 +8,12 @@ dirty blocks as the cache itself told them, and the bytes of each block as they 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from bench_cli.errors import FileNotCached
+from bench_cli.errors import BenchError, FileNotCached, SnapshotFailed
 from bench_cli.faults.explore import Bounds, Broken
 from bench_cli.faults.images import Content
 from bench_cli.faults.recorder import HOME, Recorder
@@ -149,32 +152,80 @@ class Making:
     format: str
     segment: int
     sync_every: int = 0
+    lengths: Lengths = LENGTHS
+    home: Path = HOME
 
-    def options(self, disk: Recorder) -> LogOptions:
+    def setting(self) -> dict[str, Any]:
+        """What a recovery has to be told, for an image that is kept."""
+        return {"segment": self.segment}
+
+    def options(self, disk: Recorder | None) -> LogOptions:
         return LogOptions(self.format, self.segment, disk)
 
-    def open(self, disk: Recorder) -> tuple[BlockCache, WriteAheadLog]:
-        log = self.log_backend.open(HOME, self.options(disk))
-        return self.backend.open(SIZES, log=log, directory=HOME, file_system=disk), log
+    def open(self, disk: Recorder | None) -> tuple[BlockCache, WriteAheadLog]:
+        log = self.log_backend.open(self.home, self.options(disk))
+        return self.backend.open(SIZES, log=log, directory=self.home, file_system=disk), log
 
-    def recover(self, disk: Recorder) -> tuple[BlockCache, WriteAheadLog, Recovery]:
+    def recover(self, disk: Recorder | None) -> tuple[BlockCache, WriteAheadLog, Recovery]:
         return self.backend.recover(
-            SIZES, backend=self.log_backend, directory=HOME, log_options=self.options(disk)
+            SIZES, backend=self.log_backend, directory=self.home, log_options=self.options(disk)
         )
 
 
 @dataclass(slots=True)
 class Work:
-    """``states[i]`` holds after step i."""
+    """``states[i]`` holds after step i. ``recorded`` None: the disk is a real one. ``forgiving``: a
+    checkpoint may fail, and the cache then goes on."""
 
     making: Making
-    disk: Recorder = field(default_factory=Recorder)
+    recorded: Recorder | None = field(default_factory=Recorder)
     bounds: Bounds = field(default_factory=Bounds)
     states: list[State] = field(default_factory=lambda: [State({}, [], set())])
     unsynced: int = 0
+    forgiving: bool = False
+
+    @property
+    def disk(self) -> Recorder:
+        assert self.recorded is not None
+        return self.recorded
+
+    def setting(self) -> dict[str, Any]:
+        return self.making.setting()
+
+    def mark(self, **bounds: int) -> None:
+        self.bounds.mark(0 if self.recorded is None else len(self.recorded.ops), **bounds)
 
     def attempt(self, count: int) -> None:
-        self.bounds.mark(len(self.disk.ops), attempted=len(self.states) - 1 + count)
+        self.mark(attempted=len(self.states) - 1 + count)
+
+    def promised(self) -> None:
+        last = len(self.states) - 1
+        self.unsynced = 0
+        self.mark(written=last, promised=last)
+
+    def open(self, seed: int) -> tuple[BlockCache, WriteAheadLog]:
+        return self.making.open(self.recorded)
+
+    def reopen(self) -> tuple[BlockCache, WriteAheadLog, Recovery]:
+        return self.making.recover(self.recorded)
+
+    def lead(self, cache: BlockCache, log: WriteAheadLog, seed: int, actions: int) -> None:
+        """Writes of all sizes, and everything else a cache is asked for now and then."""
+        draw = random.Random(seed)
+        user = _User(self, cache, log, draw)
+        asked = (
+            (0.5, user.write), (0.58, user.write_many), (0.66, user.truncate), (0.71, user.remove),
+            (0.83, user.upload), (0.87, user.fill), (0.89, user.evict), (0.94, user.checkpoint),
+            (1.0, user.sync),
+        )  # fmt: skip
+        for _ in range(actions):
+            what = draw.random()
+            next(do for share, do in asked if what < share)()
+
+    def end(self, cache: BlockCache, log: WriteAheadLog) -> None:
+        cache.close()
+        log.close()
+        self.promised()
 
     def recover(self, image: Content | None) -> int:
         cache, log, _ = self.making.recover(Recorder(image))
@@ -193,6 +244,25 @@ class Work:
         self.states[found].check(cache)
         return found
 
+    def check_failed(self, cache: BlockCache, log: WriteAheadLog, error: BenchError) -> None:
+        """After a call that raised ``error``: the cache is as it was after one of the steps that
+        were begun, and takes nothing more. Raises Broken."""
+        now = self.bounds.now
+        wrong: Broken | None = None
+        for state in self.states[now.written : now.attempted + 1]:
+            try:
+                state.check(cache)
+                break
+            except Broken as broken:
+                wrong = wrong or broken
+        else:
+            raise wrong or Broken("more steps were done than are known")
+        try:
+            cache.write("after", 0, b"x")
+        except BenchError:
+            return
+        raise Broken(f"a write was taken after {type(error).__name__}")
+
     def probe(self, image: Content) -> tuple[int, Recovery]:
         cache, log, recovery = self.making.recover(Recorder(image))
         found = self.check(cache, log)
@@ -200,54 +270,44 @@ class Work:
         log.close()
         return found, recovery
 
-    def again(self, image: Content | None, found: int) -> Work:
-        disk = Recorder(image)
-        life = Work(self.making, disk, states=self.states[: found + 1])
+    def after(self, found: int, making: Making, recorded: Recorder | None) -> Work:
+        """A life that begins where this one was after ``found`` steps."""
+        life = Work(making, recorded, states=self.states[: found + 1])
         life.bounds.mark(0, promised=found, written=found, attempted=found)
-        cache, log, _ = self.making.recover(disk)
-        lead(life, cache, log, seed=found, actions=5)
         return life
 
+    def again(self, image: Content | None, found: int) -> Work:
+        life = self.after(found, self.making, Recorder(image))
+        cache, log, _ = life.reopen()
+        life.lead(cache, log, seed=found, actions=5)
+        return life
 
-def record(
-    making: Making,
-    seed: int,
-    actions: int,
-    lengths: Lengths = LENGTHS,
-    *,
-    closed: bool = True,
-) -> Work:
+    def knowing(self, whole: Work) -> None:
+        """Take over what a life that began as this one did, and was not disturbed, knows of steps
+        that were begun here."""
+        self.states = whole.states
+
+
+def record(making: Making, seed: int, actions: int, *, closed: bool = True) -> Work:
     life = Work(making)
-    cache, log = making.open(life.disk)
-    lead(life, cache, log, seed, actions, lengths, closed=closed)
+    cache, log = life.open(seed)
+    life.lead(cache, log, seed, actions)
+    if closed:
+        life.end(cache, log)
     return life
 
 
-def lead(
-    life: Work,
-    cache: BlockCache,
-    log: WriteAheadLog,
-    seed: int,
-    actions: int,
-    lengths: Lengths = LENGTHS,
-    *,
-    closed: bool = False,
-) -> None:
-    """Writes of all sizes, and everything else a cache is asked for now and then."""
-    draw = random.Random(seed)
-    user = _User(life, cache, log, draw, lengths)
-    asked = (
-        (0.5, user.write), (0.58, user.write_many), (0.66, user.truncate), (0.71, user.remove),
-        (0.83, user.upload), (0.87, user.fill), (0.89, user.evict), (0.94, user.checkpoint),
-        (1.0, user.sync),
-    )  # fmt: skip
-    for _ in range(actions):
-        what = draw.random()
-        next(do for share, do in asked if what < share)()
-    if closed:
-        cache.close()
-        log.close()
-        user.promised()
+def sayings(making: Making, image: Mapping[str, bytes]) -> list[str]:
+    """What a cache that is recovered from an image says of itself. Raises what that does."""
+    cache, log, recovery = making.recover(Recorder(image))
+    lines = [f"{recovery}", *(f"{name!r}: {size} bytes" for name, size in cache.list_files())]
+    for name, number, generation in cache.dirty_blocks():
+        _, extents = cache.read_block(name, number)
+        held = ", ".join(f"{start}..{start + len(data)}" for start, data in extents)
+        lines.append(f"block {number} of {name!r} is dirty, generation {generation}, holds {held}")
+    cache.close()
+    log.close()
+    return lines
 
 
 class _User:
@@ -259,10 +319,9 @@ class _User:
         cache: BlockCache,
         log: WriteAheadLog,
         draw: random.Random,
-        lengths: Lengths,
     ) -> None:
         self._life, self._cache, self._log, self._draw = life, cache, log, draw
-        self._lengths = lengths
+        self._lengths = life.making.lengths
         self._blocks = dict(life.states[-1].blocks)
 
     # --- what was done -----------------------------------------------------------------------
@@ -274,15 +333,10 @@ class _User:
         last = len(life.states) - 1
         if self._log.stats().last_sequence != last:
             raise Broken(f"step {last} is record {self._log.stats().last_sequence}")
-        life.bounds.mark(len(life.disk.ops), written=last)
+        life.mark(written=last)
         life.unsynced += count
         if 0 < life.making.sync_every <= life.unsynced:
             self.sync()
-
-    def promised(self) -> None:
-        last = len(self._life.states) - 1
-        self._life.unsynced = 0
-        self._life.bounds.mark(len(self._life.disk.ops), written=last, promised=last)
 
     def _put(self, name: str, offset: int, data: bytes) -> None:
         while data:
@@ -372,9 +426,15 @@ class _User:
         self._cache.evict_all()
 
     def checkpoint(self) -> None:
-        self._cache.checkpoint(incremental=self._draw.random() < 0.6)
-        self.promised()
+        incremental = self._draw.random() < 0.6
+        try:
+            self._cache.checkpoint(incremental=incremental)
+        except SnapshotFailed:
+            if not self._life.forgiving:
+                raise
+        else:
+            self._life.promised()
 
     def sync(self) -> None:
         self._log.sync()
-        self.promised()
+        self._life.promised()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from bench_cli.errors import BenchError
 from bench_cli.faults.history import History, Kept, Need, drive
@@ -17,12 +18,14 @@ from bench_cli.interfaces import LogBackend, LogOptions, Recovery
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """``where`` is what replays it: layer, policy, seed, operation. ``image`` by file name."""
+    """``where`` is what replays it: layer, policy, seed, operation. ``image`` by file name;
+    ``setting`` is what an engine is recovered with from it."""
 
     layer: str
     reason: str
     where: str
     image: Content | None = None
+    setting: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -34,8 +37,15 @@ class Tally:
     failures: list[Failure] = field(default_factory=list)
     stop_at: int = 5  # failures; more say nothing new
 
-    def fail(self, layer: str, reason: str, where: str, image: Content | None = None) -> None:
-        self.failures.append(Failure(layer, reason, where, image))
+    def fail(
+        self,
+        layer: str,
+        reason: str,
+        where: str,
+        image: Content | None = None,
+        setting: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.failures.append(Failure(layer, reason, where, image, setting))
 
     @property
     def enough(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from bench_cli.errors import BenchError
 from bench_cli.faults import caches, pools, spoiling
 from bench_cli.faults.crashes import Tally
 from bench_cli.faults.explore import Broken, Life, explore
@@ -63,10 +64,10 @@ def recording(engine: str, backend: Any, log: LogBackend, form: str) -> Recordin
     def work(plan: Plan) -> Life:
         draw = random.Random(f"{plan.seed} cache")
         every = caches.SYNC_EVERY[plan.policy]
-        making = caches.Making(backend, log, form, SEGMENTS["cache"], every)
         lengths = caches.SMALL if plan.small else caches.LENGTHS
+        making = caches.Making(backend, log, form, SEGMENTS["cache"], every, lengths)
         closed = plan.small or draw.random() < 0.5
-        return caches.record(making, plan.seed, plan.actions, lengths, closed=closed)
+        return caches.record(making, plan.seed, plan.actions, closed=closed)
 
     def draws(plan: Plan) -> Life:
         draw = random.Random(f"{plan.seed} pool")
@@ -75,13 +76,13 @@ def recording(engine: str, backend: Any, log: LogBackend, form: str) -> Recordin
             log,
             form,
             SEGMENTS["rewards"],
-            draw.choice((pools.ENDLESS, pools.FINITE)),
+            draw.choice(("endless", "finite")),
             pools.FLUSH_EVERY[plan.policy],
             draw.choice(("fenwick", "prefix_sum") if Capability.SELECTORS in can else ("fenwick",)),
+            pools.ACKS[plan.seed % len(pools.ACKS)] if Capability.QUEUE in can else None,
         )
-        ack = pools.ACKS[plan.seed % len(pools.ACKS)] if Capability.QUEUE in can else None
         closed = plan.small or draw.random() < 0.5
-        return pools.record(making, plan.seed, plan.actions, ack, closed=closed)
+        return pools.record(making, plan.seed, plan.actions, closed=closed)
 
     return work if engine == "cache" else draws
 
@@ -101,7 +102,7 @@ def crash(
         before, where = tally.images, f"policy={policy} seed={plan.seed}"
         try:
             life = make(plan)
-        except Broken as broken:
+        except (Broken, BenchError) as broken:
             tally.fail("A", str(broken), where)
         else:
             explore(life, tally, where, plan.seed, PER_RECORDING)

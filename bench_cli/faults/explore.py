@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from bench_cli.faults.crashes import Tally
 from bench_cli.faults.images import Content, DiskState
@@ -68,8 +68,12 @@ class Bounds:
 class Life(Protocol):
     """What an engine did on a recorded disk."""
 
-    disk: Recorder
     bounds: Bounds
+
+    @property
+    def disk(self) -> Recorder: ...
+    def setting(self) -> dict[str, Any]:
+        """What a recovery has to be told besides the image."""
 
     def recover(self, image: Content | None) -> int:
         """How many steps an image holds. Raises Broken, or whatever a recovery must not."""
@@ -122,19 +126,21 @@ def _judge(
             tally.lives += 1
             _live_on(life, image, steps, tally, where)
     if found[key] < least:
-        tally.fail("A", f"{found[key]} steps were recovered; {least} must be", where, image)
+        told = f"{found[key]} steps were recovered; {least} must be"
+        tally.fail("A", told, where, image, life.setting())
     elif found[key] > bound.attempted:
         told = f"{found[key]} steps were recovered; {bound.attempted} had begun"
-        tally.fail("A", told, where, image)
+        tally.fail("A", told, where, image, life.setting())
 
 
 def _recovered(life: Life, image: Content | None, tally: Tally, where: str) -> int | None:
     try:
         return life.recover(image)
     except Broken as broken:
-        tally.fail("A", str(broken), where, image)
+        tally.fail("A", str(broken), where, image, life.setting())
     except Exception as error:  # whatever a recovery raises here, it must not
-        tally.fail("A", f"recovery raised {type(error).__name__}: {error}", where, image)
+        told = f"recovery raised {type(error).__name__}: {error}"
+        tally.fail("A", told, where, image, life.setting())
     return None
 
 
@@ -144,10 +150,11 @@ def _live_on(life: Life, image: Content | None, steps: int, tally: Tally, where:
         second = life.again(image, steps)
     except Exception as error:  # as above
         told = f"going on raised {type(error).__name__}: {error}"
-        tally.fail("A", told, where, image)
+        tally.fail("A", told, where, image, life.setting())
         return
     inner = Tally(stop_at=1)
     explore(second, inner, f"{where} again", 1, AGAIN_IMAGES, again=0)
     tally.images += inner.images
     for failure in inner.failures:
-        tally.fail("A", f"after a recovery: {failure.reason}", where, image)
+        told = f"after a recovery: {failure.reason}"
+        tally.fail("A", told, where, image, life.setting())

@@ -1,13 +1,19 @@
-"""Layers A and E for a reward pool on a log: every promised draw once, ids without a gap, nothing
-invented, and drawn + left = what there was, after any crash and with or without snapshots."""
+"""What is done with a reward pool on a log to prove it: every promised draw once, ids without a
+gap, nothing invented, and drawn + left = what there was, after any crash, any error, and with or
+without snapshots."""
 
 from __future__ import annotations
 
 import random
+import threading
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
+from bench_cli.errors import BenchError, SnapshotFailed
 from bench_cli.faults.explore import Bounds, Broken
 from bench_cli.faults.images import Content
 from bench_cli.faults.recorder import HOME, Recorder
@@ -25,30 +31,51 @@ from bench_cli.interfaces import (
 
 ENDLESS = (Item("gold coin", 1, 3), Item("two\nlines", 2, 60), Item("tin", 7, None))
 FINITE = (Item("one", 5, 1), Item("few", 1, 7), Item("many", 40, 900))
+LASTING = (
+    Item("one", 5, 1),
+    Item("few", 1, 7),
+    Item("many", 40, 900_000),
+    Item("\u00e9", 9, 9_000),
+)
+"""For lives without end: all is counted, and never used up."""
+CATALOGUES = {"endless": ENDLESS, "finite": FINITE, "lasting": LASTING}
 FLUSH_EVERY = {"never": 0, "record": 1, "every": 8}
 ACKS = (None, "logged", "durable", "memory")
 """How draws are asked for: of the pool itself, or through a queue that answers then."""
+PATIENCE = 60.0  # seconds until a request counts as never answered
 
 
 @dataclass(frozen=True, slots=True)
 class Making:
-    """Which pool on which log. ``flush_every`` as the pool takes it."""
+    """Which pool on which log, in which folder, and how it is asked. ``items`` names a catalogue,
+    ``flush_every`` is as the pool takes it, ``mode`` that of the queue."""
 
     backend: PoolBackend
     log_backend: LogBackend
     format: str
     segment: int
-    items: Sequence[Item] = ENDLESS
+    items: str = "endless"
     flush_every: int = 0
     selector: str = "fenwick"
+    ack: str | None = None
+    mode: str = "caller"
+    home: Path = HOME
 
-    def options(self, disk: Recorder) -> LogOptions:
+    @property
+    def catalogue(self) -> Sequence[Item]:
+        return CATALOGUES[self.items]
+
+    def setting(self) -> dict[str, Any]:
+        """What a recovery has to be told, for an image that is kept."""
+        return {"items": self.items, "segment": self.segment, "selector": self.selector}
+
+    def options(self, disk: Recorder | None) -> LogOptions:
         return LogOptions(self.format, self.segment, disk)
 
-    def open(self, disk: Recorder, seed: int) -> tuple[RewardPool, WriteAheadLog]:
-        log = self.log_backend.open(HOME, self.options(disk))
+    def open(self, disk: Recorder | None, seed: int) -> tuple[RewardPool, WriteAheadLog]:
+        log = self.log_backend.open(self.home, self.options(disk))
         pool = self.backend.open(
-            self.items,
+            self.catalogue,
             seed=seed,
             log=log,
             selector=self.selector,
@@ -56,12 +83,12 @@ class Making:
         )
         return pool, log
 
-    def recover(self, disk: Recorder) -> tuple[RewardPool, WriteAheadLog, Recovery]:
+    def recover(self, disk: Recorder | None) -> tuple[RewardPool, WriteAheadLog, Recovery]:
         return self.backend.recover(
-            self.items,
+            self.catalogue,
             seed=99,
             backend=self.log_backend,
-            directory=HOME,
+            directory=self.home,
             options=self.options(disk),
             selector=self.selector,
             flush_every=self.flush_every,
@@ -75,19 +102,32 @@ class Making:
 @dataclass(slots=True)
 class Draws:
     """``drawn[i]`` is the item of draw i + 1. ``ends``: where a recovery may end without cutting
-    a batch. ``unflushed`` counts as the pool does."""
+    a batch. ``unflushed`` counts as the pool does. ``recorded`` None: the disk is a real one.
+    ``forgiving``: a snapshot may fail, and the pool then goes on."""
 
     making: Making
-    disk: Recorder = field(default_factory=Recorder)
+    recorded: Recorder | None = field(default_factory=Recorder)
     bounds: Bounds = field(default_factory=Bounds)
     drawn: list[str] = field(default_factory=list)
     ends: set[int] = field(default_factory=lambda: {0})
     unflushed: int = 0
+    forgiving: bool = False
+
+    @property
+    def disk(self) -> Recorder:
+        assert self.recorded is not None
+        return self.recorded
+
+    def setting(self) -> dict[str, Any]:
+        return self.making.setting()
 
     # --- doing -------------------------------------------------------------------------------
 
+    def _mark(self, **bounds: int) -> None:
+        self.bounds.mark(0 if self.recorded is None else len(self.recorded.ops), **bounds)
+
     def attempt(self, count: int) -> None:
-        self.bounds.mark(len(self.disk.ops), attempted=len(self.drawn) + count)
+        self._mark(attempted=len(self.drawn) + count)
 
     def done(self, first: int, names: Sequence[str], *, written: bool = True) -> None:
         """``names`` were drawn from id ``first`` on, as one record."""
@@ -101,19 +141,64 @@ class Draws:
     def written(self, last: int, count: int) -> None:
         """The record that ends with draw ``last`` holds ``count`` draws."""
         self.unflushed += count
-        self.bounds.mark(len(self.disk.ops), written=last)
+        self._mark(written=last)
         if 0 < self.making.flush_every <= self.unflushed:
             self.promised(last)
 
     def promised(self, last: int) -> None:
         self.unflushed = 0
-        self.bounds.mark(len(self.disk.ops), written=last, promised=last)
+        self._mark(written=last, promised=last)
+
+    def open(self, seed: int) -> tuple[RewardPool, WriteAheadLog]:
+        return self.making.open(self.recorded, seed)
+
+    def reopen(self) -> tuple[RewardPool, WriteAheadLog, Recovery]:
+        return self.making.recover(self.recorded)
+
+    def snapshot(self, pool: SnapshotPool, *, incremental: bool) -> None:
+        try:
+            pool.snapshot(self.making.home, incremental=incremental, file_system=self.recorded)
+        except SnapshotFailed:
+            if not self.forgiving:
+                raise
+        else:
+            self.promised(len(self.drawn))
+
+    def lead(self, pool: RewardPool, log: WriteAheadLog, seed: int, actions: int) -> None:
+        """Draws one at a time, in batches and from reserve, and now and then a sync or a snapshot.
+        Raises Broken for answers that are wrong."""
+        draw = random.Random(f"{seed} {self.making.ack}")
+        asking = _Asking(self, pool)
+        can_batch = Capability.DRAW_MANY in self.making.backend.capabilities
+        for _ in range(actions):
+            what = draw.random()
+            if what < 0.12 and can_batch:
+                _batch(self, pool, draw.randint(2, 6))
+            elif what < 0.2:
+                _reserve(self, pool, keep=draw.random() < 0.7)
+            elif what < 0.25:
+                pool.sync()
+                self.promised(len(self.drawn))
+            elif what < 0.3 and self.making.snapshots and isinstance(pool, SnapshotPool):
+                self.snapshot(pool, incremental=draw.random() < 0.6)
+            elif self.making.ack is None:
+                self.attempt(1)
+                draw_id, name = pool.draw_record()
+                self.done(draw_id, [name])
+            else:
+                asking.group(draw.randint(1, 4))
+        asking.close()
+
+    def end(self, pool: RewardPool, log: WriteAheadLog) -> None:
+        pool.close()
+        log.close()
+        self.promised(len(self.drawn))
 
     # --- recovering --------------------------------------------------------------------------
 
     def recover(self, image: Content | None) -> int:
         pool, log, _ = self.making.recover(Recorder(image))
-        found = self.check(pool)
+        found = self.check(pool, log)
         draw_id, _ = pool.draw_record()
         if draw_id != found + 1:
             raise Broken(f"after {found} draws the next id is {draw_id}")
@@ -121,83 +206,111 @@ class Draws:
         log.close()
         return found
 
-    def check(self, pool: RewardPool) -> int:
+    def check(self, pool: RewardPool, log: WriteAheadLog) -> int:
         """How many draws ``pool`` knows of. Raises Broken unless they are the first ones."""
+        found = pool.drawn
+        if found not in self.ends:
+            raise Broken(f"draw {found} is a part of a batch, or was never made")
+        self._check_counts(pool)
+        return found
+
+    def check_failed(self, pool: RewardPool, log: WriteAheadLog, error: BenchError) -> None:
+        """After a call that raised ``error``: the pool counts right, and draws nothing more. Raises
+        Broken."""
+        self._check_counts(pool)
+        try:
+            drawn = pool.draw_record()
+        except BenchError:
+            self._check_counts(pool)
+        else:
+            raise Broken(f"draw {drawn[0]} was made after {type(error).__name__}")
+
+    def _check_counts(self, pool: RewardPool) -> None:
         found = pool.drawn
         if pool.next_id != found + 1:
             raise Broken(f"{found} draws, and the next id is {pool.next_id}")
-        if found not in self.ends:
-            raise Broken(f"draw {found} is a part of a batch, or was never made")
+        if found > len(self.drawn):
+            raise Broken(f"{found} draws are counted; {len(self.drawn)} were made")
         taken, left = Counter(self.drawn[:found]), pool.stock()
-        for item in self.making.items:
+        for item in self.making.catalogue:
             expected = None if item.stock is None else item.stock - taken[item.name]
             if left[item.name] != expected:
                 told = f"{left[item.name]} of {item.name!r} are left; {taken[item.name]} were drawn"
                 raise Broken(f"{told} of {item.stock}")
-        return found
 
     def probe(self, image: Content) -> tuple[int, Recovery]:
         pool, log, recovery = self.making.recover(Recorder(image))
-        found = self.check(pool)
+        found = self.check(pool, log)
         pool.close()
         log.close()
         return found, recovery
 
-    def again(self, image: Content | None, found: int) -> Draws:
-        disk = Recorder(image)
-        life = Draws(self.making, disk, drawn=self.drawn[:found], ends={found})
+    def after(self, found: int, making: Making, recorded: Recorder | None) -> Draws:
+        """A life that begins where this one was after ``found`` draws."""
+        life = Draws(making, recorded, drawn=self.drawn[:found], ends={found})
         life.bounds.mark(0, promised=found, written=found, attempted=found)
-        pool, log, _ = self.making.recover(disk)
-        lead(life, pool, log, seed=found, actions=8, ack=None)
         return life
 
+    def again(self, image: Content | None, found: int) -> Draws:
+        life = self.after(found, replace(self.making, ack=None), Recorder(image))
+        pool, log, _ = life.reopen()
+        life.lead(pool, log, seed=found, actions=8)
+        return life
 
-def record(
-    making: Making, seed: int, actions: int, ack: str | None = None, *, closed: bool = True
-) -> Draws:
+    def knowing(self, whole: Draws) -> None:
+        """Take over what a life that began as this one did, and was not disturbed, knows of draws
+        that were begun here."""
+        if self.drawn != whole.drawn[: len(self.drawn)]:
+            raise Broken("other items were drawn than in a life that nothing disturbed")
+        self.drawn, self.ends = whole.drawn, whole.ends
+
+
+def record(making: Making, seed: int, actions: int, *, closed: bool = True) -> Draws:
     life = Draws(making)
-    pool, log = making.open(life.disk, seed)
-    lead(life, pool, log, seed, actions, ack, closed=closed)
+    pool, log = life.open(seed)
+    life.lead(pool, log, seed, actions)
+    if closed:
+        life.end(pool, log)
     return life
 
 
-def lead(
-    life: Draws,
-    pool: RewardPool,
-    log: WriteAheadLog,
-    seed: int,
-    actions: int,
-    ack: str | None,
-    *,
-    closed: bool = False,
-) -> None:
-    """Draws one at a time, in batches and from reserve, and now and then a sync or a snapshot."""
-    draw = random.Random(f"{seed} {ack}")
-    asking = _Asking(life, pool, ack)
-    for _ in range(actions):
-        what = draw.random()
-        if what < 0.12 and Capability.DRAW_MANY in life.making.backend.capabilities:
-            _batch(life, pool, draw.randint(2, 6))
-        elif what < 0.2:
-            _reserve(life, pool, keep=draw.random() < 0.7)
-        elif what < 0.25:
-            pool.sync()
-            life.promised(len(life.drawn))
-        elif what < 0.3 and life.making.snapshots and isinstance(pool, SnapshotPool):
-            incremental = draw.random() < 0.6
-            pool.snapshot(HOME, incremental=incremental, file_system=life.disk)
-            life.promised(len(life.drawn))
-        elif ack is None:
-            life.attempt(1)
-            draw_id, name = pool.draw_record()
-            life.done(draw_id, [name])
-        else:
-            asking.group(draw.randint(1, 4))
-    if closed:
-        asking.close()
-        pool.close()
-        log.close()
-        life.promised(len(life.drawn))
+def sayings(making: Making, image: Mapping[str, bytes]) -> list[str]:
+    """What a pool that is recovered from an image says of itself. Raises what the recovery does."""
+    pool, log, recovery = making.recover(Recorder(image))
+    stock = pool.stock()
+    lines = [f"{recovery}", f"drawn {pool.drawn}, next id {pool.next_id}"]
+    for item in making.catalogue:
+        left = "without end" if item.stock is None else f"{stock[item.name]} left of {item.stock}"
+        lines.append(f"{item.name!r}: {left}")
+    pool.close()
+    log.close()
+    return lines
+
+
+@contextmanager
+def snapshots_meanwhile(life: Draws, pool: RewardPool, seed: int) -> Iterator[None]:
+    """A thread takes one snapshot after the other. Raises what it met."""
+    stop, failures = threading.Event(), list[Exception]()
+    draw = random.Random(seed)
+
+    def work() -> None:
+        assert isinstance(pool, SnapshotPool)
+        try:
+            while not stop.is_set():
+                incremental = draw.random() < 0.6
+                pool.snapshot(life.making.home, incremental=incremental, file_system=life.recorded)
+        except Exception as error:  # raised again where somebody can meet it
+            failures.append(error)
+
+    thread = threading.Thread(target=work, name="snapshots", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    if failures:
+        raise failures[0]
 
 
 def _batch(life: Draws, pool: RewardPool, count: int) -> None:
@@ -219,21 +332,29 @@ class _Asking:
     """Requests through a queue: the first is answered alone, the callback then asks for the
     others, which are answered as a group."""
 
-    def __init__(self, life: Draws, pool: RewardPool, ack: str | None) -> None:
-        self._life, self._ack = life, ack
-        self._queue = life.making.backend.queue(pool, ack=ack) if ack else None
-        self._more = 0
-        self._broken: Broken | None = None
+    def __init__(self, life: Draws, pool: RewardPool) -> None:
+        making = life.making
+        self._life, self._ack, self._pool = life, making.ack, pool
+        self._queue = (
+            making.backend.queue(pool, ack=making.ack, mode=making.mode) if making.ack else None
+        )
+        self._more = self._left = 0
+        self._all = threading.Event()
+        self._failed: Exception | None = None
 
     def group(self, count: int) -> None:
-        """Raises Broken for answers that are not what was asked for."""
+        """Raises Broken for answers that are not what was asked for, and the error that one of
+        them was."""
         assert self._queue is not None
-        self._more = count - 1
+        self._more, self._left = count - 1, count
+        self._all.clear()
         self._life.attempt(count)
         self._queue.submit(self._answered)
-        if self._broken is not None:
-            raise self._broken
-        if self._ack == "memory":  # written behind the answers
+        if not self._all.wait(PATIENCE if self._life.making.mode == "worker" else 0):
+            raise Broken("a request was not answered")
+        if self._failed is not None:
+            raise self._failed
+        if self._ack == "memory" and not self._life.forgiving:  # written behind the answers
             last = len(self._life.drawn)
             for draw_id in range(last - count + 1, last + 1):
                 self._life.written(draw_id, 1)
@@ -241,18 +362,25 @@ class _Asking:
     def _answered(self, draw_id: int, name: str | None, error: BaseException | None) -> None:
         """What a callback raises does not come out of ``submit``."""
         try:
-            if name is None:
-                raise Broken(f"a request was answered with {error}")
-            self._life.done(draw_id, [name], written=self._ack != "memory")
-        except Broken as broken:
-            self._broken = broken
+            self._note(draw_id, name, error)
+        except (Broken, BenchError) as failed:
+            self._failed = failed
+            self._all.set()
             return
-        if self._ack == "durable":
-            self._life.promised(draw_id)
+        self._left -= 1
         more, self._more = self._more, 0
         assert self._queue is not None
         for _ in range(more):
             self._queue.submit(self._answered)
+        if not self._left:
+            self._all.set()
+
+    def _note(self, draw_id: int, name: str | None, error: BaseException | None) -> None:
+        if name is None:
+            raise error if isinstance(error, BenchError) else Broken(f"an answer was {error}")
+        self._life.done(draw_id, [name], written=self._ack != "memory")
+        if self._ack == "durable":
+            self._life.promised(draw_id)
 
     def close(self) -> None:
         if self._queue is not None:

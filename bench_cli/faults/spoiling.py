@@ -24,7 +24,8 @@ def check(life: Life, tally: Tally, where: str, step: int = 1) -> int:
     try:
         steps, recovery = life.probe(whole)
     except Exception as error:  # whatever a recovery raises here, it must not
-        tally.fail("E", f"undamaged: {type(error).__name__}: {error}", where, whole)
+        told = f"undamaged: {type(error).__name__}: {error}"
+        tally.fail("E", told, where, whole, life.setting())
         return 0
     used = {one.path.rpartition("/")[2] for one in recovery.snapshots.chain}
     tried = 0
@@ -34,7 +35,7 @@ def check(life: Life, tally: Tally, where: str, step: int = 1) -> int:
         tried += 1
         reason = _silent(life, content, steps, used)
         if reason:
-            tally.fail("E", f"{what}: {reason}", where, content)
+            tally.fail("E", f"{what}: {reason}", where, content, life.setting())
     return tried
 
 

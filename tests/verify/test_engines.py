@@ -60,10 +60,10 @@ def test_nothing_is_found_in_a_sound_engine(bug: EngineBug) -> None:
 @pytest.mark.parametrize("ack", pools.ACKS)
 def test_what_is_promised_follows_from_the_acknowledgement(ack: str | None) -> None:
     """Nothing is, where it is only logged; and a queue that syncs has promised what it answered."""
-    making = pools.Making(Backend(), BasicBackend(), "binary", 4096)
+    making = pools.Making(Backend(), BasicBackend(), "binary", 4096, ack=ack)
     life = pools.Draws(making)
-    pool, log = making.open(life.disk, 1)
-    asking = pools._Asking(life, pool, ack)
+    pool, log = life.open(1)
+    asking = pools._Asking(life, pool)
     if ack is None:
         life.attempt(1)
         life.done(*named(pool.draw_record()))
