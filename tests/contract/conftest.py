@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from bench_cli.interfaces import Capability
+from bench_cli.interfaces import Capability, LogBackend, LogOptions
 from tests.contract.committed_logs import SUBJECTS, GatedFiles
-from tests.contract.log_backends import label
-from tests.contract.pool_backends import FILE_LOGS, POOLS, need
+from tests.contract.log_backends import BACKENDS, FORMATS, label, load, need, small
+from tests.contract.pool_backends import FILE_LOGS, POOLS
 from tests.contract.pool_life import Life
 
 
@@ -41,3 +41,15 @@ def subject(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def files() -> GatedFiles:
     return GatedFiles()
+
+
+@pytest.fixture(params=BACKENDS, ids=label)
+def backend(request: pytest.FixtureRequest) -> LogBackend:
+    return load(request.param)
+
+
+@pytest.fixture(params=FORMATS, name="options")
+def log_options(request: pytest.FixtureRequest, backend: LogBackend) -> LogOptions:
+    if request.param != "binary":
+        need(backend, Capability(request.param))
+    return small(request.param)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from bench_cli.interfaces import (
+    Backend,
     Capability,
     FileSystem,
     LogBackend,
@@ -48,7 +49,8 @@ def label(place: str) -> str:
     return backend.replace("log:", "python-").replace("native:", "native-").lower()
 
 
-def need(backend: LogBackend, *capabilities: Capability) -> None:
+def need(backend: Backend, *capabilities: Capability) -> None:
+    """Skip what the backend does not claim to do."""
     for capability in capabilities:
         if capability not in backend.capabilities:
             pytest.skip(f"{backend.name} does not declare {capability}")

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-from bench_cli.interfaces import Capability
-
 
 @dataclass(frozen=True)
 class Case:
@@ -41,10 +39,3 @@ FILE_LOGS = (
 
 def register(case: Case) -> None:
     POOLS.append(case)
-
-
-def need(backend: Any, *capabilities: Capability) -> None:
-    """Skip what the backend does not claim to do."""
-    for capability in capabilities:
-        if capability not in backend.capabilities:
-            pytest.skip(f"{backend.name} lacks the capability {capability.value}")

@@ -20,7 +20,8 @@ from bench_cli.errors import (
     UnknownName,
 )
 from bench_cli.interfaces import Capability, DrawCallback, Item, PoolBackend
-from tests.contract.pool_backends import POOLS, need
+from tests.contract.log_backends import need
+from tests.contract.pool_backends import POOLS
 from tests.rewards.ledger_logs import MemoryLog
 
 ENDLESS = (Item("gold", 1), Item("tin", 9))

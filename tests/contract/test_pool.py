@@ -18,7 +18,8 @@ from bench_cli.errors import (
     PoolExhausted,
 )
 from bench_cli.interfaces import Capability, Item, LogOptions, PoolBackend, RecordKind
-from tests.contract.pool_backends import POOLS, need
+from tests.contract.log_backends import need
+from tests.contract.pool_backends import POOLS
 from tests.rewards.ledger_logs import MemoryLog, MemoryLogBackend
 
 ITEMS = (Item("gold", 1, 3), Item("silver", 4, 20), Item("tin", 15, None))

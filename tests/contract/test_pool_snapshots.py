@@ -19,7 +19,8 @@ from bench_cli.errors import (
 )
 from bench_cli.filesystem import SystemFileSystem
 from bench_cli.interfaces import Buffer, Capability, Item, LogOptions
-from tests.contract.pool_backends import FILE_LOGS, TWINS, Case, need
+from tests.contract.log_backends import need
+from tests.contract.pool_backends import FILE_LOGS, TWINS, Case
 from tests.contract.pool_life import ITEMS, Life, names
 from tests.faults.faulty_files import FaultyFiles
 from tests.rewards.ledger_logs import MemoryLog

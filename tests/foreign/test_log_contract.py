@@ -10,7 +10,9 @@ import pytest
 
 from bench_cli.errors import LogCorrupt, LogPoisoned, LogWriteFailed
 from bench_cli.interfaces import LogBackend, LogOptions, WriteAheadLog
-from tests.contract.test_log import *  # noqa: F403  # its tests and fixtures, but for the backend
+from tests.contract.conftest import log_options  # noqa: F401  # a fixture
+from tests.contract.test_log import *  # noqa: F403  # its tests
+from tests.contract.test_log_files import *  # noqa: F403  # and those of file records
 from tests.foreign.backends import SlowFileLogBackend, SlowLogBackend
 
 TORN = b"[[1,"
