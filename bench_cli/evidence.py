@@ -95,6 +95,7 @@ def counts_of(proof: Mapping[str, Any]) -> str:
         ("images", "images"),
         ("kills", "kills"),
         ("crashes", "ext4 crashes"),
+        ("losses", "power losses"),
         ("errors", "errors"),
     ]
     told = [f"{int(proof[name]):,} {word}" for name, word in named if proof.get(name)]
@@ -129,4 +130,4 @@ def _is_proof(one: Any) -> bool:
     )
 
 
-_COUNTED = ("images", "kills", "crashes", "errors", "flips", "damages")
+_COUNTED = ("images", "kills", "crashes", "losses", "errors", "flips", "damages")

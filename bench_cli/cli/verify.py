@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 @click.option(
     "--real-kernel",
     is_flag=True,
-    help="Also shut a real ext4 down under each log's writer, 300 times (root; a mount namespace "
-    "of its own).",
+    help="Also shut a real ext4 down under each log's writer, 300 times, and recover it from 300 "
+    "disks that a loss of power may leave (root; a mount namespace of its own).",
 )
 @click.option(
     "--seed",
@@ -140,17 +140,21 @@ def _effort(images: int | None, kills: int | None, seed: int, thorough: bool) ->
 
 
 def _with_kernel(effort: Effort, thorough: bool) -> Effort:
-    """With crashes of a real file system, or a word on why there are none."""
+    """With crashes of a real file system and losses of power, or a word on why there are none."""
     from dataclasses import replace
 
-    from bench_cli.faults import kernel
+    from bench_cli.faults import kernel, power
     from bench_cli.report import console
     from bench_cli.report.model import Tone
 
     if reason := kernel.why_not():
         console.say([f"! no real kernel is crashed: {reason}"], Tone.WARN, sys.stderr)
         return effort
-    return replace(effort, crashes=10_000 if thorough else 300)
+    count = 10_000 if thorough else 300
+    if reason := power.why_not():
+        console.say([f"! no disk loses its power: {reason}"], Tone.WARN, sys.stderr)
+        return replace(effort, crashes=count)
+    return replace(effort, crashes=count, losses=count)
 
 
 def _subjects(

@@ -99,6 +99,7 @@ def shown(proof: Proof) -> Verified:
         damages=proof.flips + proof.damages,
         kills=proof.kills,
         crashes=proof.crashes,
+        losses=proof.losses,
         seed=proof.seed,
         seconds=proof.seconds,
     )

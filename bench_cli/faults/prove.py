@@ -16,7 +16,7 @@ from typing import Any, cast
 from bench_cli import registry
 from bench_cli.errors import VerificationFailed
 from bench_cli.evidence import key_of
-from bench_cli.faults import damage, engines, failing, files, kernel
+from bench_cli.faults import damage, engines, failing, files, kernel, power
 from bench_cli.faults.crashes import Crashes, Failure, Tally, record
 from bench_cli.faults.history import POLICIES, steps
 from bench_cli.faults.kills import Killing
@@ -50,6 +50,7 @@ class Effort:
     engine_images: int = 2_000
     kills: int = 200
     crashes: int = 0  # of a real kernel's file system
+    losses: int = 0  # of the power of its disk
     records: int = 24
     pairs: int = 2000
     seed: int = 42
@@ -120,6 +121,7 @@ class Proof:
     damages: int = 0
     kills: int = 0
     crashes: int = 0
+    losses: int = 0
     acknowledged: int = 0
     seconds: float = 0.0
     failures: list[Failure] = field(default_factory=list)
@@ -204,6 +206,8 @@ def prove(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> 
     _kill(subject, effort, proof, scratch)
     if effort.crashes:
         _stop_kernel(subject, effort, proof, scratch)
+    if effort.losses:
+        _lose_power(subject, effort, proof, scratch)
     advance(effort.kills * 20)
     return proof
 
@@ -309,6 +313,15 @@ def _stop_kernel(subject: Subject, effort: Effort, proof: Proof, scratch: Path) 
     found = _judged(subject, effort.crashes, effort.seed, scratch, kernel.command)
     proof.crashes = found["kills"]
     proof.failures += [Failure("B", reason, "") for reason in found["failures"]]
+
+
+def _lose_power(subject: Subject, effort: Effort, proof: Proof, scratch: Path) -> None:
+    found = _judged(subject, effort.losses, effort.seed, scratch, power.command)
+    proof.losses = found["losses"]
+    stem = f"failed-{proof.key}-{proof.seed}".replace(":", "-").replace("/", "-")
+    for number, lost in enumerate(found["failures"], 1):
+        disk = scratch / f"{stem}-disk-{number}.gz"
+        proof.failures.append(power.Lost(**lost).keep(disk))
 
 
 def _judged(

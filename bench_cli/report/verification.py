@@ -29,6 +29,7 @@ class Verified:
     damages: int
     kills: int
     crashes: int
+    losses: int
     seed: int
     seconds: float
 
@@ -37,7 +38,8 @@ class Verified:
         if self.nothing:
             return "nothing is kept, nothing to prove"
         counts = [(self.images, "images"), (self.kills, "kills"),
-                  (self.crashes, "ext4 crashes"), (self.errors, "errors"),
+                  (self.crashes, "ext4 crashes"), (self.losses, "power losses"),
+                  (self.errors, "errors"),
                   (self.damages, "damages")]  # fmt: skip
         told = [f"{count:,} {what}" for count, what in counts if count]
         return ", ".join([*told, f"seed {self.seed}"])

@@ -1,0 +1,312 @@
+"""Layer B: the power of a real ext4's disk goes (opt-in; root).
+
+Runs as a program of its own in namespaces of its own (``unshare``): whatever ends it, its processes
+end too, and with them the mounts, which exist there and nowhere else, and the loop devices.
+
+An ext4 stands on a loop device, whose file is the disk of ``fuse.py``. The writer of ``kills.py``
+appends there and syncs, while this process has pages written back now and then, as the kernel would
+later. The disk notes every write and every flush, and the acknowledgements between them: those
+are in the writer's pipe before anything that it asks for next. Of the disks that the loss of power
+may leave (``disk.py``) each is mounted, so that ext4 replays its journal, and the log is recovered;
+the last one is what the next life of the log begins with. The result is one JSON line on stdout.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+import random
+import select
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from bench_cli.faults import fuse, kernel, mounts
+from bench_cli.faults.crashes import Failure
+from bench_cli.faults.disk import (
+    ACKNOWLEDGED,
+    FLUSHED,
+    WROTE,
+    Event,
+    Image,
+    content,
+    epochs_of,
+    events_of,
+    images,
+)
+from bench_cli.faults.kills import SEGMENT, Eras, Killing, forked, judge, write
+from bench_cli.interfaces import LogBackend, LogOptions
+
+SIZE = 10 << 20  # of the disk; the least journal, 4 MiB, may be no more than half of it
+LIVES = 4  # of one log
+EACH = 40  # images of one life
+MAX_EMPTY = 20  # lives in a row without an image that is new
+PAUSE = 0.002  # seconds at most until pages are written back again
+EACH_SYNCED = 8  # and of so many times once the whole file system is synced
+_UUID = "8b0c3a35-6f5e-4a0e-9a55-0d8b8b1f2c61"  # any; always the same, as is all that can be
+_MAKE = (
+    "mkfs.ext4", "-q", "-F", "-b", "4096", "-N", "64", "-J", "size=4", "-U", _UUID,
+    "-E", f"nodiscard,lazy_itable_init=0,lazy_journal_init=0,hash_seed={_UUID}",
+)  # fmt: skip
+_ALONE = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child")
+_ACK = struct.Struct("<QQ")
+
+
+def why_not() -> str | None:
+    """Why this cannot be done here; None when it can."""
+    if reason := kernel.why_not() or fuse.why_not():
+        return reason
+    tried = subprocess.run([*_ALONE, "true"], capture_output=True, check=False)
+    return "no namespace of processes may be made" if tried.returncode else None
+
+
+def command(killing: Killing) -> list[str]:
+    """What runs this module in namespaces of its own."""
+    asked = json.dumps(asdict(killing))
+    return [*_ALONE, sys.executable, "-m", "bench_cli.faults.power", asked]
+
+
+@dataclass(slots=True)
+class Lost:
+    """``image``: the files of the log as they were found; ``disk``: the whole disk before ext4 saw
+    it, zipped. Both in base64."""
+
+    reason: str
+    where: str
+    disk: str
+    image: dict[str, str]
+
+    def keep(self, disk: Path) -> Failure:
+        """With the disk in a file of its own."""
+        disk.write_bytes(base64.b64decode(self.disk))
+        image = {name: base64.b64decode(data) for name, data in self.image.items()}
+        where = f"{self.where}; the disk is kept: zcat {disk}"
+        return Failure("B", self.reason, where, image or None)
+
+
+@dataclass(slots=True)
+class Found:
+    """``losses`` counts distinct disks, ``flushes`` those of the lives they are made of."""
+
+    losses: int = 0
+    flushes: int = 0
+    failures: list[Lost] = field(default_factory=list)
+
+
+class Notes:
+    """Of what is asked of the disk, and of the acknowledgements that were told before."""
+
+    def __init__(self, file: BinaryIO, acknowledgements: int) -> None:
+        self._file, self._pipe, self._heard = file, acknowledgements, b""
+        os.set_blocking(acknowledgements, False)
+
+    def wrote(self, offset: int, data: bytes) -> None:
+        self.listen()
+        self._file.write(Event(WROTE, (offset, len(data)), data).pack())
+
+    def flushed(self) -> None:
+        self.listen()
+        self._file.write(Event(FLUSHED).pack())
+
+    def listen(self) -> None:
+        try:
+            while part := os.read(self._pipe, 1 << 16):
+                self._heard += part
+        except BlockingIOError:
+            pass  # nothing more for now
+        whole = len(self._heard) // _ACK.size * _ACK.size
+        for at, synced in _ACK.iter_unpack(self._heard[:whole]):
+            self._file.write(Event(ACKNOWLEDGED, (at, synced)).pack())
+        self._heard = self._heard[whole:]
+
+
+class Machine:
+    """A disk, and what is mounted of it. ``options``: of the ext4 that the writer works on."""
+
+    options = ""
+
+    def __init__(self, scratch: Path) -> None:
+        self._served, self._place, self._memory = (
+            scratch / name for name in ("served", "mounted", "memory")
+        )
+        for place in (self._served, self._place, self._memory):
+            place.mkdir()
+        mounts.mount("memory", self._memory, "tmpfs", "mode=700")
+        self._file, self._notes = self._memory / "disk", self._memory / "notes"
+
+    def fresh(self) -> bytes:
+        """A disk with an empty file system."""
+        with self._file.open("wb") as file:
+            file.truncate(SIZE)
+        subprocess.run([*_MAKE, str(self._file)], check=True, capture_output=True)
+        return self._file.read_bytes()
+
+    def used(
+        self, start: bytes, backend: LogBackend, options: LogOptions, life: int
+    ) -> list[Event]:
+        """What a writer's life asks of a disk that holds ``start``, mounting included."""
+        hearing, telling = os.pipe()
+        with self._serving(start, hearing):
+            os.close(hearing)
+            with (
+                mounts.loop(self._served / "disk", mounts.DIRECT_IO) as device,
+                mounts.mounted(device, self._place, "ext4", self.options) as place,
+            ):
+                log = place / "log"
+                writer = forked(lambda _: write(backend, log, options, life, telling))
+                os.close(telling)
+                self._write_back_until(writer[1], log, random.Random(life))
+                _ended(writer)
+        return list(events_of(self._notes.read_bytes()))
+
+    @contextmanager
+    def _serving(self, start: bytes, hearing: int) -> Iterator[None]:
+        device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+        mounts.mount(
+            "disk", self._served, "fuse", f"fd={device},rootmode=40000,user_id=0,group_id=0"
+        )
+        server = forked(lambda _: self._serve(device, start, hearing))
+        os.close(device)  # from here on it ends with the server
+        try:
+            yield
+        finally:
+            mounts.unmount(self._served)
+            _ended(server)
+
+    def _serve(self, device: int, start: bytes, hearing: int) -> None:
+        with self._notes.open("wb") as file:
+            notes = Notes(file, hearing)
+            fuse.serve(device, fuse.Disk(bytearray(start), notes))
+            notes.listen()
+
+    def _write_back_until(self, ended: int, log: Path, draw: random.Random) -> None:
+        """Until there is something to read from ``ended``, or its end."""
+        while not select.select([ended], [], [], draw.uniform(0, PAUSE))[0]:
+            if log.is_dir():
+                for name in os.listdir(log):
+                    mounts.write_back(log / name)
+            if not draw.randrange(EACH_SYNCED):
+                mounts.sync_all_of(self._place)
+
+    def judged(
+        self,
+        disk: bytes | bytearray,
+        backend: LogBackend,
+        options: LogOptions,
+        eras: Eras,
+        told: int,
+    ) -> tuple[str | None, int, dict[str, str]]:
+        """(what is wrong, the last record found, the files of the log if anything is)."""
+        self._file.write_bytes(disk)
+        with mounts.loop(self._file) as device:
+            try:
+                mounts.mount(device, self._place, "ext4")
+            except OSError as error:
+                return f"no file system is left: {error.strerror}", 0, {}
+            try:
+                log = self._place / "log"
+                reason, last = judge(backend, log, options, eras, told, killed=True)
+                return reason, last, _files(log) if reason else {}
+            finally:
+                mounts.unmount(self._place)
+
+    def replayed(self) -> bytes:
+        """What was judged last, as it was left."""
+        return self._file.read_bytes()
+
+
+def _ended(process: tuple[int, int]) -> None:
+    """Raises RuntimeError if it did not end well."""
+    os.close(process[1])
+    _, status = os.waitpid(process[0], 0)
+    if status:
+        raise RuntimeError(f"a process of the disk ended with {status}")
+
+
+def _files(log: Path) -> dict[str, str]:
+    found = sorted(log.iterdir()) if log.is_dir() else []
+    return {file.name: base64.b64encode(file.read_bytes()).decode() for file in found}
+
+
+class Losses:
+    """Of one log after another, until there are enough."""
+
+    def __init__(self, killing: Killing) -> None:
+        self._killing, self._backend = killing, killing.resolve()
+        self._options = LogOptions(killing.format, SEGMENT)
+        self._machine = Machine(Path(killing.scratch))
+        self._seen: dict[bytes, int] = {}  # disks, and the last record looked for on each
+        self._lives = 0
+        self.found = Found()
+
+    def run(self) -> Found:
+        fresh, empty = self._machine.fresh(), 0
+        while not self._enough and empty < MAX_EMPTY:
+            before = self.found.losses
+            self._one_log(fresh)
+            empty = 0 if self.found.losses > before else empty + 1
+        return self.found
+
+    @property
+    def _enough(self) -> bool:
+        return self.found.losses >= self._killing.count or bool(self.found.failures)
+
+    def _one_log(self, start: bytes) -> None:
+        eras: Eras = []
+        last = 0
+        for _ in range(LIVES):
+            if self._enough:
+                return
+            life = self._killing.seed << 20 | self._lives
+            self._lives += 1
+            eras.append((last + 1, life))
+            events = self._machine.used(start, self._backend, self._options, life)
+            self.found.flushes += sum(event.kind == FLUSHED for event in events)
+            start, last = self._judge(start, events, eras, last, random.Random(life))
+
+    def _judge(
+        self, start: bytes, events: list[Event], eras: Eras, last: int, draw: random.Random
+    ) -> tuple[bytes, int]:
+        """The disk that the log lives on with, any of those judged, and the last record on it."""
+        after, found = start, last
+        lived_on = draw.randrange(EACH)
+        for index, image in enumerate(images(epochs_of(events), EACH, draw)):
+            if self._enough:
+                break
+            disk, told = content(start, image.sectors), max(image.synced, last)
+            if not self._is_news(disk, told):
+                continue
+            reason, at, files = self._machine.judged(disk, self._backend, self._options, eras, told)
+            if reason:
+                self._keep(reason, image, disk, files)
+            if index <= lived_on:
+                after, found = self._machine.replayed(), at
+        return after, found
+
+    def _is_news(self, disk: bytearray, told: int) -> bool:
+        """Whether nobody has looked yet for so many records on this very disk."""
+        digest = hashlib.blake2b(disk, digest_size=16).digest()
+        if digest not in self._seen:
+            self.found.losses += 1
+        elif told <= self._seen[digest]:
+            return False
+        self._seen[digest] = told
+        return True
+
+    def _keep(self, reason: str, image: Image, disk: bytearray, files: dict[str, str]) -> None:
+        where = f"seed {self._killing.seed}, life {self._lives}, {image.where}"
+        zipped = base64.b64encode(gzip.compress(disk, 1)).decode()
+        self.found.failures.append(Lost(reason, where, zipped, files))
+
+
+if __name__ == "__main__":
+    asked = Killing(**json.loads(sys.argv[1]))
+    sys.stdout.write(json.dumps(asdict(Losses(asked).run())) + "\n")
