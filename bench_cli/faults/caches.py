@@ -7,6 +7,7 @@ dirty blocks as the cache itself told them, and the bytes of each block as they 
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,12 @@ Key = tuple[str, int]
 """(file, number of the block)."""
 
 
+@functools.cache
+def _in_store(name: str) -> bytes:
+    """More than any file's size."""
+    return random.Random(name).randbytes(2 * LARGEST)
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A block's bytes. ``known`` has 1 for each byte ever written or filled; ``owed`` for those
@@ -59,6 +66,13 @@ class Held:
             self.known[:start] + ones + self.known[end:],
             self.owed[:start] + ones + self.owed[end:],
         )
+
+    def stored(self, name: str, number: int, start: int, length: int) -> bytes:
+        """What a store has: the bytes that were uploaded, and others that never change. They may
+        be known and no longer held, after an eviction or a recovery, and are then filled again."""
+        fresh = _in_store(name)[number * BLOCK :]
+        span = range(start, start + length)
+        return bytes(self.data[at] if self.known[at] else fresh[at] for at in span)
 
     def filled(self, start: int, part: bytes) -> Held:
         """Never over bytes that are known."""
@@ -414,10 +428,10 @@ class _User:
             return
         name, size = self._draw.choice(files)
         offset = self._draw.randrange(size)
-        part = self._draw.randbytes(min(size - offset, BLOCK - offset % BLOCK, 700))
-        self._cache.fill(name, offset, part)
         number, start = divmod(offset, BLOCK)
         held = self._blocks.get((name, number), Held())
+        part = held.stored(name, number, start, min(size - offset, BLOCK - start, 700))
+        self._cache.fill(name, offset, part)
         self._blocks[name, number] = held.filled(start, part)
         self._life.states[-1].blocks = dict(self._blocks)
 

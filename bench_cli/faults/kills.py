@@ -108,23 +108,29 @@ def forked(work: Callable[[int], None]) -> tuple[int, int]:
         os._exit(code)
 
 
-def _kill_after(process: int, pipe: int, draw: random.Random) -> tuple[int, int, bool]:
-    """(last sequence told written, last told synced, was it killed?). After a number of
-    acknowledgements and then a moment, so that the kill meets the writer at work."""
-    wanted, heard = draw.randrange(RECORDS), b""
-    while len(heard) < wanted * _ACK.size:
+def killed_after(process: int, pipe: int, wanted: int, moment_ns: int) -> tuple[bytes, int]:
+    """Kill a writer a moment after it told so many bytes: (all it told, its wait status)."""
+    heard = b""
+    while len(heard) < wanted:
         part = os.read(pipe, 1 << 16)
         if not part:
             break
         heard += part
-    until = time.perf_counter_ns() + draw.randrange(300_000)
+    until = time.perf_counter_ns() + moment_ns
     while time.perf_counter_ns() < until:
         pass
     os.kill(process, signal.SIGKILL)
     while part := os.read(pipe, 1 << 16):
         heard += part
     os.close(pipe)
-    _, status = os.waitpid(process, 0)
+    return heard, os.waitpid(process, 0)[1]
+
+
+def _kill_after(process: int, pipe: int, draw: random.Random) -> tuple[int, int, bool]:
+    """(last sequence told written, last told synced, was it killed?). After a number of
+    acknowledgements and then a moment, so that the kill meets the writer at work."""
+    wanted = draw.randrange(RECORDS) * _ACK.size
+    heard, status = killed_after(process, pipe, wanted, draw.randrange(300_000))
     whole = len(heard) // _ACK.size
     last = _ACK.unpack_from(heard, (whole - 1) * _ACK.size) if whole else (0, 0)
     return last[0], last[1], os.WIFSIGNALED(status)
