@@ -127,6 +127,14 @@ class Scan:
         return not self.gaps and not self.damages
 
     @property
+    def judged(self) -> bool:
+        """Nothing is delivered any more, and every gap is damage already: later watermarks can
+        change no verdict, unless there is another gap."""
+        if self.intact:
+            return False
+        return max((gap.first for gap in self.gaps), default=0) <= self.promised
+
+    @property
     def next_sequence(self) -> int:
         """What the next record will be numbered: after the last one delivered."""
         return max(1, self.first + self.records)
@@ -306,7 +314,7 @@ def _read_segment(
         if walk is not None and scan.intact:
             walk(reader, limit, seed, scan)
             scan.link = scan.chain
-        _read_frames(scan, segment.path, reader, codec, seed)
+        _read_frames(scan, segment.path, reader, codec, seed, walk)
     finally:
         fs.close(fd)
     scan.ends.append(scan.end)
@@ -396,10 +404,28 @@ def _drop_unread(scan: Scan) -> None:
     del scan.live[kept:], scan.ends[kept:], scan.lasts[kept:]
 
 
-def _read_frames(scan: Scan, path: Path, reader: Reader, codec: Codec, seed: int) -> None:
+def _read_frames(
+    scan: Scan, path: Path, reader: Reader, codec: Codec, seed: int, walk: Walk | None
+) -> None:
     if scan.position < reader.limit == reader.skip_zeros(scan.position):
         scan.why = scan.why or codec.nothing
         return
+    while _read_run(scan, path, reader, codec, seed, walk is not None):
+        assert walk is not None
+        _pass_over(scan, reader, seed, walk)
+
+
+def _pass_over(scan: Scan, reader: Reader, seed: int, walk: Walk) -> None:
+    """Valid frames that are only counted. Nobody asks for their watermarks."""
+    behind = Scan(None, next=scan.next, chain=scan.link, position=scan.position)
+    walk(reader, reader.limit, seed, behind)
+    scan.position, scan.next, scan.link = behind.position, behind.next, behind.chain
+    scan.promised = max(scan.promised, behind.promised)
+    scan.later += behind.records
+
+
+def _read_run(scan: Scan, path: Path, reader: Reader, codec: Codec, seed: int, stops: bool) -> bool:
+    """True, if it ``stops`` behind a frame because whatever follows it is only counted."""
     for found in _frames(codec, reader, seed, scan.position, scan.next):
         if isinstance(found, str):
             scan.why = scan.why or found
@@ -419,6 +445,9 @@ def _read_frames(scan: Scan, path: Path, reader: Reader, codec: Codec, seed: int
             scan.end, scan.chain = found.end, found.crc
         else:
             scan.later += found.count
+            if stops and scan.judged:
+                return True
+    return False
 
 
 def _frames(
