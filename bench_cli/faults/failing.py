@@ -21,6 +21,7 @@ CODES = {
     "EDQUOT": errno.EDQUOT,
     "EINTR": errno.EINTR,
     "EROFS": errno.EROFS,
+    "EFBIG": errno.EFBIG,
     "short": SHORT,
 }
 IMAGES = 24  # of each failed life
