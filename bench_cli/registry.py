@@ -104,6 +104,12 @@ def not_built(module: str) -> str | None:
     return None
 
 
+def built_in_modules() -> tuple[str, ...]:
+    """Every module that holds a built-in backend, and the other compiled ones."""
+    found = [target.partition(":")[0] for one in _BUILT_IN for target in one.cores.values()]
+    return tuple(dict.fromkeys([*NATIVE_MODULES, *found]))
+
+
 @cache
 def native_missing() -> str | None:
     """Why the compiled twins cannot be used; None when all of them can."""

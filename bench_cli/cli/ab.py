@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from bench_cli.errors import OutputError
 if TYPE_CHECKING:
     from bench_cli.catalogue import Catalogue
     from bench_cli.cells import Cell
+    from bench_cli.requirements import Requirement
     from bench_cli.results import RunResult
     from bench_cli.run_store import Journal, RunStore
     from bench_cli.runner.ab import AbSettings, Match
@@ -348,25 +350,29 @@ def execute(
     """Run the session, and judge head's requirements. ``confirms``: suspects get further pairs."""
     from bench_cli import requirements
     from bench_cli.report import console
-    from bench_cli.runner import ab
+    from bench_cli.runner import ab, sides
     from bench_cli.scenario import limit_cells, scenario_files
 
     cells = [cell for match in matches for cell in (match.base, match.head)]
     _check_room(cells, catalogue)
-    base, head = ab.execute(
-        matches,
-        limit_cells(cells, catalogue),
-        runners=(subjects[0].runner, subjects[1].runner),
-        settings=_settings(order, gates=confirms and not order.overrides.quick),
-        environments=environments,
-        reporters=lambda: console.progress(quiet=order.form == "json"),
-        **_journalled(order, store),
-    )
+    wanted = [requirement for one in scenarios for requirement in one.requirements]
+    running = sides.sides_of(subjects[0].program, subjects[1].program)
+    with closing(running):
+        base, head = ab.execute(
+            matches,
+            limit_cells(cells, catalogue),
+            runners=running.runners,
+            next_round=running.next_round,
+            settings=_settings(order, wanted, gates=confirms and not order.overrides.quick),
+            environments=environments,
+            reporters=lambda: console.progress(quiet=order.form == "json"),
+            **_journalled(order, store),
+        )
     for result in (base, head):
         result.scenario_files = scenario_files(scenarios)
         result.settings = {"seed": order.seed, "quick": order.overrides.quick,
-                           "pairs": order.pairs, "budget_s": order.budget_s}  # fmt: skip
-    wanted = [requirement for one in scenarios for requirement in one.requirements]
+                           "pairs": order.pairs, "budget_s": order.budget_s,
+                           "processes": "forked" if running.forked else "started"}  # fmt: skip
     head.requirements = requirements.judge(wanted, head.results)
     return base, head
 
@@ -377,7 +383,7 @@ def _journalled(order: Order, store: RunStore | None) -> dict[str, Any]:
     return {"finished": finished, **({"journal": store.append} if store else {})}
 
 
-def _settings(order: Order, *, gates: bool) -> AbSettings:
+def _settings(order: Order, wanted: Sequence[Requirement], *, gates: bool) -> AbSettings:
     from bench_cli import places
     from bench_cli.runner.ab import AbSettings
 
@@ -388,6 +394,7 @@ def _settings(order: Order, *, gates: bool) -> AbSettings:
         pairs=order.pairs,
         gates=gates,
         budget_s=order.budget_s,
+        limits=any(one.metric == "limit_share" for one in wanted),
         seed=order.seed,
         allow_code=order.overrides.allow_code,
     )

@@ -105,12 +105,17 @@ def _forget(entry: Entry) -> None:
     """No journal."""
 
 
+def _nothing() -> None:
+    """Processes that have nothing in common need no end of a round."""
+
+
 @dataclass(frozen=True, slots=True)
 class AbSettings:
     """``pairs`` screened per cell. ``gates``: suspects are confirmed. ``budget_s``: no further
     pair is started after that many seconds, and what is left of them goes to undecided cells;
-    None: no bound, and no pairs for these. ``names``: how base and head were named; ``command``
-    repeats the session."""
+    None: no bound, and no pairs for these. ``limits``: measure the limits of cells beside them; no
+    verdict needs them. ``names``: how base and head were named; ``command`` repeats the
+    session."""
 
     scratch: Path
     names: tuple[str, str]
@@ -118,6 +123,7 @@ class AbSettings:
     pairs: int
     gates: bool = True
     budget_s: float | None = None
+    limits: bool = True
     seed: int = 42
     allow_code: bool = False
 
@@ -132,10 +138,13 @@ def execute(
     reporters: Callable[[], Reporter],
     journal: Callable[[Entry], None] = _forget,
     finished: Sequence[Entry] = (),
+    next_round: Callable[[], None] = _nothing,
     now: Callable[[], float] = time.monotonic,
 ) -> tuple[RunResult, RunResult]:
     """The results of base and head, one value per process in the order of the pairs. Ctrl-C ends
     the session and keeps every finished pair. ``reporters`` makes one for each stage.
+    ``next_round`` is called after each round: no value of a cell may share with another what
+    the runners keep within one.
 
     ``journal`` is given every finished process. ``finished``: those of an earlier part of the
     same session. What a session does follows from its seed and its answers, so it is gone through
@@ -144,8 +153,9 @@ def execute(
     for line, entry in enumerate(finished, 2):
         check_entry(entry, line)
     session = _Session(
-        matches, limit_cells, runners, settings, reporters, journal, deque(finished), now
-    )
+        matches, limit_cells, runners, settings, reporters, journal, deque(finished),
+        next_round, now,
+    )  # fmt: skip
     interrupted = False
     try:
         session.run()
@@ -168,6 +178,7 @@ class _Session:
     reporters: Callable[[], Reporter]
     journal: Callable[[Entry], None]
     finished: deque[Entry]
+    next_round: Callable[[], None]
     now: Callable[[], float]
     scratch: Scratch = field(init=False)
     trials: list[Trial] = field(init=False)
@@ -215,6 +226,7 @@ class _Session:
                     if self._time_is_up():
                         return False
                     self._pair(one, order[number], reporter)
+                self.next_round()
         finally:
             reporter.finished()
         return True
@@ -275,7 +287,7 @@ class _Session:
         def job(place: Path) -> Job:
             return job_of(
                 cell,
-                self.limit_cells,
+                self.limit_cells if self.settings.limits else None,
                 place,
                 batches=self._batches(number, side),
                 allow_code=self.settings.allow_code,

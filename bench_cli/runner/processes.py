@@ -27,13 +27,15 @@ class Program:
     """Which tool the worker is of: by default the one that runs here. ``folder``: what it finds
     before anything installed (the worker's working directory). ``alone``: PYTHONPATH is for this
     tool and must not reach another. ``fields``: the parts of a job it understands (None: all).
-    ``module``: where its workers begin."""
+    ``module``: where its workers begin. ``forks``: that can also start one that forks workers
+    (see ``server.py``)."""
 
     executable: str = sys.executable
     folder: Path | None = None
     alone: bool = False
     fields: frozenset[str] | None = None
     module: str = "bench_cli.runner.start"
+    forks: bool = sys.platform.startswith("linux")
 
     def environment(self, bytecode: Path | None = None) -> dict[str, str]:
         """The same for every worker: hashes and thread pools must not differ between processes.
@@ -75,15 +77,19 @@ def run_worker(job: Job, timeout_ns: int, program: Program = HERE) -> dict[str, 
         out, err = process.communicate(program.job(job), timeout=timeout_ns / 1e9)
     except subprocess.TimeoutExpired:
         _end(process)
-        return failure(f"took longer than its limit of {timeout_ns / 1e9:g} s")
+        return too_long(timeout_ns)
     except BaseException:
         _end(process)
         raise
-    return _answer(process.returncode, out, err)
+    return answer_of(process.returncode, out, err)
 
 
 def failure(reason: str) -> dict[str, Any]:
     return {"ok": False, "reason": reason, "limits": {}}
+
+
+def too_long(timeout_ns: int) -> dict[str, Any]:
+    return failure(f"took longer than its limit of {timeout_ns / 1e9:g} s")
 
 
 def _end(process: subprocess.Popen[str]) -> None:
@@ -97,7 +103,8 @@ def _end(process: subprocess.Popen[str]) -> None:
                 stream.close()
 
 
-def _answer(code: int, out: str, err: str) -> dict[str, Any]:
+def answer_of(code: int, out: str, err: str) -> dict[str, Any]:
+    """What a worker that ended with ``code`` (a signal: negative) and said that has answered."""
     if code < 0:
         return failure(_killed(-code))
     try:

@@ -17,15 +17,13 @@ import sysconfig
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from bench_cli.cells import Cell
 from bench_cli.errors import UsageError
-from bench_cli.runner.job import Runner
-from bench_cli.runner.processes import HERE, Program, run_worker
+from bench_cli.runner.processes import HERE, Program
 from bench_cli.units import shorten
 
 KINDS = ("here", "backend", "set", "python", "path", "git")
@@ -49,6 +47,7 @@ print(json.dumps({
     "native_missing": registry.native_missing(),
     "fields": [field.name for field in dataclasses.fields(Job)],
     "starts": importlib.util.find_spec(%r) is not None,
+    "forks": importlib.util.find_spec("bench_cli.runner.server") is not None,
     "workloads": {
         name: [parameter.name for parameter in workload.parameters]
         for name, workload in registry.workloads().items()
@@ -82,7 +81,7 @@ class Subject:
     that it knows; None: this tool's own."""
 
     spec: Spec
-    runner: Runner
+    program: Program = HERE
     environment: Mapping[str, Any] = field(default_factory=dict)
     native_missing: str | None = None
     workloads: Mapping[str, Sequence[str]] | None = None
@@ -136,7 +135,7 @@ def prepare(spec: Spec, *, cache: Path, root: Path, say: Callable[[str], None]) 
             commit = (executable.parents[2] / "built").read_text(encoding="utf-8").strip()
             return replace(found, environment={**found.environment, "commit": commit})
         case _:
-            return Subject(spec, run_worker)
+            return Subject(spec)
 
 
 def _interpreter(spec: Spec) -> str:
@@ -183,10 +182,11 @@ def _probed(spec: Spec, program: Program) -> Subject:
         program,
         fields=frozenset(found["fields"]),
         module=HERE.module if found["starts"] else _FORMER_MODULE,
+        forks=HERE.forks and found["forks"],
     )
     return Subject(
         spec,
-        partial(run_worker, program=program),
+        program,
         {"python": found["python"], "packages": found["packages"]},
         found["native_missing"],
         found["workloads"],

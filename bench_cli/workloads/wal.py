@@ -153,7 +153,9 @@ class AppendBody(LogBody):
         self.batch = int(setting.params["batch"])
         # a log that keeps nothing has no volume: its row is about the call alone
         kept = record if Capability.RECOVERY in self.backend.capabilities else 0
-        ops = min(batch_ops(kept, setting.core), self._most_ops(record))
+        # text takes either twin as long as the Python twin's records take it
+        core = "python" if self.options.format == "jsonl" else setting.core
+        ops = min(batch_ops(kept, core), self._most_ops(record))
         self.payload = random_bytes(record, setting.seed)
         self.payloads = [self.payload] * self.batch
         self.laps = laps(max(1, ops // self.batch))

@@ -12,10 +12,9 @@ import pytest
 from bench_cli import results
 from bench_cli.cli import ab
 from bench_cli.errors import ExitCode
-from bench_cli.runner import subjects
 from bench_cli.runner.worker import Job
 from tests.cli.conftest import Bench
-from tests.runner.virtual import answer
+from tests.runner.virtual import answer, both_sides
 
 SCENARIOS = """\
 scenarios:
@@ -38,7 +37,7 @@ def synthetic(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., N
     (project / "scenarios" / "wal.yaml").write_text(SCENARIOS)
 
     def use(runner: Any) -> None:
-        monkeypatch.setattr(subjects, "run_worker", runner)
+        both_sides(monkeypatch, runner)
 
     use(answer)
     return use

@@ -13,10 +13,9 @@ import pytest
 from bench_cli import results
 from bench_cli.errors import ExitCode, OutputError
 from bench_cli.results import RunResult
-from bench_cli.runner import subjects
 from bench_cli.runner.worker import Job
 from tests.cli.conftest import Bench
-from tests.runner.virtual import answer
+from tests.runner.virtual import answer, both_sides
 
 SCENARIOS = """\
 scenarios:
@@ -49,7 +48,7 @@ def stopping(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
             started.append(job.cell_id)
             return answer(job, timeout_ns)
 
-        monkeypatch.setattr(subjects, "run_worker", run)
+        both_sides(monkeypatch, run)
         return started
 
     return use

@@ -21,7 +21,7 @@ from bench_cli.errors import ExitCode
 from bench_cli.runner import run, subjects
 from bench_cli.runner.worker import Job
 from tests.cli.conftest import GOLDEN, Bench
-from tests.runner.virtual import answer
+from tests.runner.virtual import answer, both_sides
 
 ROOT = GOLDEN.parents[1]
 SCENARIOS = """\
@@ -108,7 +108,7 @@ def work_with(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Worke
     def use(worker: Worker) -> None:
         assert run.execute.__kwdefaults__ is not None
         monkeypatch.setitem(run.execute.__kwdefaults__, "runner", worker)
-        monkeypatch.setattr(subjects, "run_worker", worker)
+        both_sides(monkeypatch, worker)
 
     return use
 

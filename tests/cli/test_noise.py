@@ -9,11 +9,10 @@ import pytest
 
 from bench_cli import floors
 from bench_cli.errors import ExitCode
-from bench_cli.runner import subjects
 from bench_cli.stats.noise import floor
 from bench_cli.stats.verdict import Trial, judge
 from tests.cli.conftest import Bench
-from tests.runner.virtual import answer
+from tests.runner.virtual import answer, both_sides
 
 SCENARIOS = """\
 scenarios:
@@ -32,7 +31,7 @@ SLOWER = ("ab", "--base", "set:cost=1us", "--head", "set:cost=1200ns", "loud")
 @pytest.fixture(autouse=True)
 def _virtual(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "scenarios" / "wal.yaml").write_text(SCENARIOS)
-    monkeypatch.setattr(subjects, "run_worker", answer)
+    both_sides(monkeypatch, answer)
 
 
 def kept(project: Path) -> Path:

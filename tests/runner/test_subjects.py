@@ -58,7 +58,7 @@ def job(place: Path) -> Job:
 def test_a_checkout_answers_for_itself(tmp_path: Path) -> None:
     found = ready(f"path:{ROOT}", tmp_path)
     assert found.environment["python"] == sys.version.split()[0]
-    answer = found.runner(job(tmp_path), 60 * 10**9)
+    answer = run_worker(job(tmp_path), 60 * 10**9, found.program)
     assert answer["ok"], answer
     assert answer["cell"]["ops"] > 0
 
@@ -115,12 +115,12 @@ def test_an_older_tool_skips_what_it_does_not_know_and_runs_the_rest(tmp_path: P
     from tests.runner.test_ab import DEFAULTS, cell
 
     known = [name for name in DEFAULTS if name != "skew"]
-    older = subjects.Subject(read_spec("git:v1"), run_worker, workloads={"synthetic.op": known})
+    older = subjects.Subject(read_spec("git:v1"), workloads={"synthetic.op": known})
     assert older.skipped(cell(), DEFAULTS) is None
     assert older.skipped(cell(skew=5), DEFAULTS) == "git:v1 does not know: skew"
-    none = subjects.Subject(read_spec("git:v0"), run_worker, workloads={})
+    none = subjects.Subject(read_spec("git:v0"), workloads={})
     assert none.skipped(cell(), DEFAULTS) == "git:v0 has no workload synthetic.op"
-    assert subjects.Subject(read_spec("here"), run_worker).skipped(cell(skew=5), {}) is None
+    assert subjects.Subject(read_spec("here")).skipped(cell(skew=5), {}) is None
     assert "synthetic.op" in (ready(f"path:{ROOT}", tmp_path).workloads or {})
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bench_cli import registry
 from bench_cli.peers.synthetic import Backend
+from bench_cli.runner import sides
+from bench_cli.runner.job import Runner
 from bench_cli.runner.worker import Job
 from bench_cli.workloads.synthetic import NOISE, OPS
 
@@ -30,3 +34,8 @@ def answer(job: Job, timeout_ns: int) -> dict[str, Any]:
     cell = {"ops": OPS, "payload": 0, "unit": "ops", "batches": job.batches or 1, "time_ns": times,
             "noisy": {}, "exact": exact, "warnings": []}  # fmt: skip
     return {"ok": True, "cell": cell, "limits": {}}
+
+
+def both_sides(monkeypatch: pytest.MonkeyPatch, runner: Runner) -> None:
+    """Sessions start no processes: ``runner`` answers for base and for head."""
+    monkeypatch.setattr(sides, "sides_of", lambda base, head: sides.Alone((runner, runner)))
