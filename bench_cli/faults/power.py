@@ -8,7 +8,7 @@ appends there and syncs, while this process has pages written back now and then,
 later. The disk notes every write and every flush, and the acknowledgements between them: those
 are in the writer's pipe before anything that it asks for next. Of the disks that the loss of power
 may leave (``disk.py``) each is mounted, so that ext4 replays its journal, and the log is recovered;
-the last one is what the next life of the log begins with. The result is one JSON line on stdout.
+with one of them the next life of the log begins. The result is one JSON line on stdout.
 """
 
 from __future__ import annotations
@@ -265,6 +265,7 @@ class Losses:
         for _ in range(LIVES):
             if self._enough:
                 return
+            _must_be_heard()
             life = self._killing.seed << 20 | self._lives
             self._lives += 1
             eras.append((last + 1, life))
@@ -281,6 +282,7 @@ class Losses:
         for index, image in enumerate(images(epochs_of(events), EACH, draw)):
             if self._enough:
                 break
+            _must_be_heard()
             disk, told = content(start, image.sectors), max(image.synced, last)
             if not self._is_news(disk, told):
                 continue
@@ -307,6 +309,19 @@ class Losses:
         self.found.failures.append(Lost(reason, where, zipped, files))
 
 
+def _must_be_heard() -> None:
+    """Ends this process when the one that reads its result is gone, however that was ended."""
+    output = select.poll()
+    output.register(sys.stdout, 0)
+    if output.poll(0):
+        sys.exit("nobody waits for the result")
+
+
+def main(asked: str) -> None:
+    """Prints what was found. ``asked``: a Killing, as JSON."""
+    found = Losses(Killing(**json.loads(asked))).run()
+    sys.stdout.write(json.dumps(asdict(found)) + "\n")
+
+
 if __name__ == "__main__":
-    asked = Killing(**json.loads(sys.argv[1]))
-    sys.stdout.write(json.dumps(asdict(Losses(asked).run())) + "\n")
+    main(sys.argv[1])
