@@ -140,7 +140,8 @@ class Server:
         self._failure = answer if self.ended else None
 
     def do(self, job: Job, timeout_ns: int) -> dict[str, Any]:
-        """As ``run_worker``."""
+        """As ``run_worker``; the time limit is the job's alone."""
+        self.wait_until_ready()
         if self._failure is not None:
             return self._failure
         until = time.monotonic() + timeout_ns / 1e9

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import psutil
 
 from bench_cli.interfaces import Buffer, LogOptions, RecordKind, WriteAheadLog
 from tests.foreign.backends import SlowLog, SlowLogBackend
@@ -33,6 +37,47 @@ class Exits(SlowLogBackend):
     def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
         print("going away", flush=True)
         os._exit(3)
+
+
+class Leaves(SlowLogBackend):
+    def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
+        raise SystemExit("no more")
+
+
+class Remembers(SlowLogBackend):
+    """Tells how often it was opened before, as far as its process knows."""
+
+    opened = 0
+
+    def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
+        Remembers.opened += 1
+        raise RuntimeError(f"opened before: {Remembers.opened - 1}")
+
+
+class TellsItsParent(SlowLogBackend):
+    def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
+        raise RuntimeError(f"parent {os.getppid()}")
+
+
+class KillsItsParent(SlowLogBackend):
+    def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
+        os.kill(os.getppid(), signal.SIGKILL)
+        signal.pause()
+        return super().open(directory, options)
+
+
+class Spawns(SlowLogBackend):
+    """Starts a process that opens the pipe ``spawned`` and stays; then interrupts the tool (the
+    parent of its parent) as Ctrl-C would, and stays."""
+
+    def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
+        with Path("spawned").open("wb") as pipe:
+            words = [sys.executable, "-c", "import signal; signal.pause()"]
+            subprocess.Popen(words, pass_fds=[pipe.fileno()])
+            tool = psutil.Process(os.getppid()).ppid()
+            os.kill(tool, signal.SIGINT)
+            signal.pause()
+        return super().open(directory, options)
 
 
 class Hangs(SlowLogBackend):
