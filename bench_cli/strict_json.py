@@ -7,12 +7,12 @@ as infinity, and recurses once per level of nesting.
 from __future__ import annotations
 
 import json
-import math
 import re
 import types
-from collections.abc import Collection
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
+from itertools import chain
+from math import inf, isfinite
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 MAX_DEPTH = 50
@@ -22,6 +22,8 @@ MAX_DEPTH = 50
 _TOKEN = re.compile(
     r'(?:[^"\[\]{}]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"?+)*+(\[[^"\[\]{}]*+\]|[\[\]{}]|\Z)', re.DOTALL
 )
+_ESCAPE = re.compile(rb"\\.", re.DOTALL)
+_NO_MARK = bytes(set(range(256)) - set(b'"[]{}'))
 
 T = TypeVar("T")
 
@@ -78,6 +80,24 @@ def parse(text: str) -> Any:
 
 
 def _check_depth(text: str) -> None:
+    if _beyond(MAX_DEPTH - 1, _marks(text)) is None:
+        return
+    start = _beyond(MAX_DEPTH, text)
+    if start is not None:
+        line = text.count("\n", 0, start) + 1
+        column = start - text.rfind("\n", 0, start)
+        raise JsonProblem(f"nested deeper than {MAX_DEPTH} levels", place=f"{line}:{column}")
+
+
+def _marks(text: str) -> str:
+    """Brackets, and the quotes around those that are text: what little tells how deep a text is at
+    most. Pairs with nothing between are left out, which hides one level or none."""
+    plain = _ESCAPE.sub(b"", text.encode("utf-8", "surrogatepass"))
+    return plain.translate(None, _NO_MARK).decode("ascii").replace('""', "").replace("[]", "")
+
+
+def _beyond(most: int, text: str) -> int | None:
+    """Where the first bracket stands that opens a level beyond ``most``."""
     depth = 0
     for match in _TOKEN.finditer(text):
         token = match[1]
@@ -86,12 +106,10 @@ def _check_depth(text: str) -> None:
             continue
         if not token:
             break
-        if depth >= MAX_DEPTH:
-            start = match.start(1)
-            line = text.count("\n", 0, start) + 1
-            column = start - text.rfind("\n", 0, start)
-            raise JsonProblem(f"nested deeper than {MAX_DEPTH} levels", place=f"{line}:{column}")
+        if depth >= most:
+            return match.start(1)
         depth += len(token) == 1
+    return None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -116,40 +134,49 @@ def build(cls: type[T], value: Any, shape: Shape) -> T:
     if not isinstance(value, dict):
         raise _wrong(shape, "an object", value)
     known = _fields_of(cls)  # type: ignore[arg-type]  # classes are hashable
-    for name in value:
-        if name not in known:
-            raise JsonProblem("unknown field (a newer version's, or a slip)",
-                              field=shape.key(name).path)  # fmt: skip
+    if not value.keys() <= known.keys():
+        name = next(name for name in value if name not in known)
+        raise JsonProblem("unknown field (a newer version's, or a slip)",
+                          field=shape.key(name).path)  # fmt: skip
     arguments = {}
-    for name, (declared, annotation) in known.items():
+    for name, (declared, annotation, kept) in known.items():
         if name in value:
-            arguments[name] = _convert(annotation, value[name], shape.key(name))
+            entry = value[name]
+            taken = type(entry) in kept
+            arguments[name] = entry if taken else _convert(annotation, entry, shape.key(name))
         elif declared.default is MISSING and declared.default_factory is MISSING:
             raise JsonProblem("missing", field=shape.key(name).path)
     return cls(**arguments)
 
 
 @cache
-def _fields_of(cls: type[Any]) -> dict[str, tuple[Field[Any], Any]]:
+def _fields_of(cls: type[Any]) -> dict[str, tuple[Field[Any], Any, frozenset[type]]]:
+    """Each with its annotation and the types whose values need no look."""
     hints = get_type_hints(cls)
-    return {item.name: (item, hints[item.name]) for item in fields(cls)}
+    return {item.name: (item, hints[item.name], _kept(hints[item.name])) for item in fields(cls)}
+
+
+def _kept(annotation: Any) -> frozenset[type]:
+    origin, arguments = _parts(annotation)
+    if origin is Union:
+        return _kept(arguments[0]) | {types.NoneType}
+    return frozenset({annotation} & {str, int, bool})
 
 
 @cache
 def _parts(annotation: Any) -> tuple[Any, tuple[Any, ...]]:
-    """Looked up once per annotation: a result of 10,000 rows asks a million times."""
-    return get_origin(annotation), get_args(annotation)
+    """Looked up once per annotation: a result of 10,000 rows asks a million times. Of what may be
+    None only what it else is."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return Union, tuple(one for one in arguments if one is not types.NoneType)
+    return origin, arguments
 
 
 def _convert(annotation: Any, value: Any, shape: Shape) -> Any:
-    if type(value) is annotation and annotation is not float:
-        return value
     origin, arguments = _parts(annotation)
-    if origin in (Union, types.UnionType):
-        if value is None:
-            return None
-        inner = next(arg for arg in arguments if arg is not types.NoneType)
-        return _convert(inner, value, shape)
+    if origin is Union:
+        return None if value is None else _convert(arguments[0], value, shape)
     if origin is list:
         return _list(arguments[0], value, shape)
     if origin is dict:
@@ -162,34 +189,52 @@ def _convert(annotation: Any, value: Any, shape: Shape) -> Any:
 def _list(item: Any, value: Any, shape: Shape) -> list[Any]:
     if not isinstance(value, list):
         raise _wrong(shape, "a list", value)
-    numbers = _numbers(value) if item is float else None
-    if numbers is not None:
+    if item is float and (numbers := _numbers(value)) is not None:
         return numbers
+    if item == list[float] and _are_floats(value):
+        return value
     return [_convert(item, entry, shape.item(index)) for index, entry in enumerate(value)]
 
 
-def _numbers(values: Collection[Any]) -> list[float] | None:
-    """All of them as finite floats; None where one is none, to be told with its place. The loops
-    are C's, because they see every number of the file."""
+# The numbers are nearly all of a file, so what looks at each of them is C's: ``set``, ``map`` and
+# ``sum``. A sum is finite only where all of its parts are; one that is not is looked into.
+
+
+def _numbers(values: list[Any]) -> list[float] | None:
+    """All of them as finite floats; None where one is none, to be told with its place."""
     kinds = set(map(type, values))
     if not kinds <= _NUMERIC:
         return None
     try:
-        found = list(map(float, values)) if int in kinds else list(values)
+        found = list(map(float, values)) if int in kinds else values
     except OverflowError:
         return None
-    return found if all(map(math.isfinite, found)) else None
+    return found if isfinite(sum(found)) or all(map(isfinite, found)) else None
 
 
 _NUMERIC = {int, float}
 
 
+def _are_floats(lists: list[Any]) -> bool:
+    """Whether these are lists of finite floats, and of nothing else."""
+    if not set(map(type, lists)) <= {list}:
+        return False
+    flat = list(chain.from_iterable(lists))
+    return set(map(type, flat)) <= {float} and isfinite(sum(flat))
+
+
 def _dict(item: Any, value: Any, shape: Shape) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _wrong(shape, "an object", value)
-    numbers = _numbers(value.values()) if item is float else None
-    if numbers is not None:
+    if item is Any:
+        _finite_inside(value, shape)
+        return value
+    if item is float and (numbers := _numbers(list(value.values()))) is not None:
         return dict(zip(value, numbers, strict=True))
+    if item == list[float] and set(map(type, value.values())) <= {list}:
+        lists = {name: _numbers(entry) for name, entry in value.items()}
+        if None not in lists.values():
+            return lists
     return {name: _convert(item, entry, shape.key(name)) for name, entry in value.items()}
 
 
@@ -217,8 +262,8 @@ def _finite(value: int | float, shape: Shape) -> float:
     try:
         number = float(value)
     except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
+        number = inf
+    if not isfinite(number):
         raise JsonProblem("the number is too large", field=shape.path)
     return number
 

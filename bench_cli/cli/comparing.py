@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +42,13 @@ def command(base: str, head: str, everything: bool, fail_on: str, form: str) -> 
     could be compared, 13 if a row is missing on one side, 14 if head missed a requirement, 2 if a
     file is not a valid result.
     """
+    from bench_cli.results import collector_at_rest
+
+    with collector_at_rest():  # until all that was read is gone again
+        return _compare(base, head, form, fail_on=fail_on, everything=everything)
+
+
+def _compare(base: str, head: str, form: str, *, fail_on: str, everything: bool) -> int:
     from bench_cli import places, results
     from bench_cli.cli.baseline import compare_with
 
@@ -65,7 +71,6 @@ def _compared(base: Path, head: Path) -> tuple[RunResult, RunResult, Comparison]
     from bench_cli.stats.compare import compare
 
     ours, theirs = results.read(base), results.read(head)
-    gc.freeze()  # the collector need not go through them again and again
     differences = environment.differences(ours.environment, theirs.environment)
     return ours, theirs, compare(ours, theirs, differences, floors=floors_of(theirs))
 

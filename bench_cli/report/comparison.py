@@ -365,7 +365,8 @@ def worst(found: Comparison) -> RowComparison | None:
 def closing(told: Compared) -> list[str]:
     """Sentences: the counts, and the verdict with its exit code as the last."""
     found = told.found
-    parts = [f"{found.count(verdict)} {verdict}" for verdict in Verdict if found.count(verdict)]
+    counts = found.counts()
+    parts = [f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict]]
     parts += [f"{len(found.failed)} failed"] if found.failed else []
     parts += [f"{len(found.missing)} missing"] if found.missing else []
     parts += [f"{len(found.missed)} requirements missed"] if found.missed else []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from bench_cli.report.model import Column, Line, Styled, Table, Tone
 from bench_cli.report.text import width, wrap
@@ -23,11 +24,12 @@ _ROOM_FOR_MESSAGE = 40
 
 def lay_out(table: Table, columns: int) -> list[Styled]:
     """The table's lines, none wider than ``columns`` unless its numbers alone are."""
-    shown = _fitting(table, columns)
+    room = _measured(table)
+    shown = _fitting(table, room, columns)
     lines = [Styled(table.title, Tone.TITLE)]
     lines += _paragraphs(table.subtitles, columns, Tone.DIM)
     if table.lines:
-        widths = _widths(table, shown, columns)
+        widths = _widths(table, room, shown, columns)
         lines += _heading(table, shown, widths)
         lines += [
             styled for line in table.lines for styled in _row(line, shown, widths, table, columns)
@@ -46,17 +48,35 @@ def _paragraphs(texts: Sequence[str], columns: int, tone: Tone) -> list[Styled]:
 # --- columns ---------------------------------------------------------------------------------
 
 
-def _fitting(table: Table, columns: int) -> list[int]:
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What each column would take: as it is, and with its label wrapped at blanks."""
+
+    natural: list[int]
+    wrapped: list[int]
+
+    def total(self, shown: Sequence[int], *, wrapped: bool) -> int:
+        each = self.wrapped if wrapped else self.natural
+        return sum(each[i] for i in shown) + GAP * (len(shown) - 1)
+
+
+def _measured(table: Table) -> _Room:
+    """Every cell is looked at here, once."""
+    natural = [_natural(table, position) for position in range(len(table.columns))]
+    return _Room(natural, [_least(table, i, room) for i, room in enumerate(natural)])
+
+
+def _fitting(table: Table, room: _Room, columns: int) -> list[int]:
     """The positions of the columns to show. Long labels wrap at their blanks to keep an important
     column, not to keep a minor one."""
     shown = list(range(len(table.columns)))
     while droppable := [i for i in shown if _priority(table, i, columns) > 0]:
         last = max(droppable, key=lambda i: (_priority(table, i, columns), i))
         wrapped = _priority(table, last, columns) <= _WORTH_WRAPPING
-        if _total(table, shown, wrapped=wrapped) <= columns:
+        if room.total(shown, wrapped=wrapped) <= columns:
             break
         shown.remove(last)
-    if _total(table, shown, wrapped=True) > columns:
+    if room.total(shown, wrapped=True) > columns:
         shown = [i for i in shown if table.columns[i].fold is None]
     return shown
 
@@ -69,13 +89,7 @@ def _priority(table: Table, position: int, columns: int) -> int:
     return column.priority
 
 
-def _total(table: Table, shown: Sequence[int], *, wrapped: bool) -> int:
-    each = (_least(table, i) if wrapped else _natural(table, i) for i in shown)
-    return sum(each) + GAP * (len(shown) - 1)
-
-
-def _least(table: Table, position: int) -> int:
-    natural = _natural(table, position)
+def _least(table: Table, position: int, natural: int) -> int:
     if not table.columns[position].label or natural <= _LABEL_TO_WRAP:
         return natural
     words = [word for line in table.lines for word in line.cells[position].split(" ")]
@@ -94,9 +108,9 @@ def _has_cell(line: Line, table: Table, position: int) -> bool:
     return line.message is None or table.columns[position].label
 
 
-def _widths(table: Table, shown: Sequence[int], columns: int) -> dict[int, int]:
+def _widths(table: Table, room: _Room, shown: Sequence[int], columns: int) -> dict[int, int]:
     """Natural widths; where even the necessary columns are too wide, the widest labels wrap."""
-    widths = {i: _natural(table, i) for i in shown}
+    widths = {i: room.natural[i] for i in shown}
     labels = [i for i in shown if table.columns[i].label]
     while sum(widths.values()) + GAP * (len(shown) - 1) > columns and labels:
         widest = max(labels, key=lambda i: widths[i])
@@ -124,7 +138,7 @@ def _absences(table: Table, shown: Sequence[int]) -> list[str]:
 
 def hides_columns(table: Table, columns: int) -> bool:
     """Whether this width leaves out a column that nothing else tells."""
-    shown = _fitting(table, columns)
+    shown = _fitting(table, _measured(table), columns)
     return any(c.fold is None for i, c in enumerate(table.columns) if i not in shown)
 
 
@@ -232,6 +246,6 @@ def _with_message(texts: list[str], line: Line, start: int, columns: int) -> Ite
 def _join(cells: dict[int, str], columns: Sequence[Column], widths: dict[int, int]) -> str:
     padded = []
     for position, cell in cells.items():
-        blank = " " * (widths[position] - width(cell))
-        padded.append(cell + blank if columns[position].label else blank + cell)
+        room = widths[position] - width(cell) + len(cell)  # in characters, not in columns
+        padded.append(cell.ljust(room) if columns[position].label else cell.rjust(room))
     return (" " * GAP).join(padded).rstrip()

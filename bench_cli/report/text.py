@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import accumulate
 
 # Cc control, Cf format (bidirectional marks, zero width), Cs surrogates, Zl/Zp line separators
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -69,10 +70,14 @@ def _words(text: str) -> list[str]:
 def _fitting(line: str, room: int) -> int:
     """How many characters of ``line`` fit, ending after a comma or bracket where there is one;
     at least one more than blanks, so that wrapping ends."""
-    used = 0
-    for position, character in enumerate(line):
-        used += _columns(character)
-        if used > room and line[:position].strip():
-            after = max(line.rfind(mark, 0, position) for mark in ",[(") + 1
-            return after if line[:after].strip() else position
-    return len(line)
+    filled = len(line) - len(line.lstrip()) + 1
+    if line.isascii():
+        position = max(room, filled)
+    else:
+        ends = accumulate(map(_columns, line))
+        beyond = (at for at, end in enumerate(ends) if end > room and at >= filled)
+        position = next(beyond, len(line))
+    if position >= len(line):
+        return len(line)
+    after = max(line.rfind(mark, 0, position) for mark in ",[(") + 1
+    return after if line[:after].strip() else position

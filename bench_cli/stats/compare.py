@@ -9,6 +9,7 @@ nominal 5 %), whatever the test.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -23,6 +24,11 @@ from bench_cli.stats.verdict import Judgement, Trial, Verdict, judge, log_ratios
 
 _ROUNDING = 1e-9  # per-operation counts are quotients; this much is arithmetic, not a change
 _COUNTED = "exact_ops"
+_COUNTS = [
+    metric
+    for metric in METRICS.values()
+    if metric.kind is not Kind.NOISY and metric.direction is not Direction.NEUTRAL
+]
 _INTERPRETER = "python"
 _TIMING = "ns_per_op"
 _JUDGED = ("run_ns_per_op", _TIMING)
@@ -94,10 +100,13 @@ class RowComparison:
 
     @property
     def verdict(self) -> Verdict:
-        found = {one.verdict for one in self.exact}
+        timed = Verdict.SAME
         if self.judgement is not None and self.advisory is None:
-            found.add(self.judgement.verdict)
-        return next((verdict for verdict in Verdict if verdict in found), Verdict.SAME)
+            timed = self.judgement.verdict
+        if not self.exact:
+            return timed
+        found = {timed, *(one.verdict for one in self.exact)}
+        return next(verdict for verdict in Verdict if verdict in found)
 
     @property
     def urgency(self) -> tuple[int, float]:
@@ -134,8 +143,9 @@ class Comparison:
     command: str | None = None
     fail_on_undecided: bool = False
 
-    def count(self, verdict: Verdict) -> int:
-        return sum(row.verdict is verdict for row in self.rows)
+    def counts(self) -> Counter[Verdict]:
+        """How many rows ended with each verdict."""
+        return Counter(row.verdict for row in self.rows)
 
     @property
     def judged(self) -> int:
@@ -155,13 +165,14 @@ class Comparison:
             return ExitCode.RUN_FAILED
         if not self.judged:
             return ExitCode.NOTHING_COMPARED
-        if self.gates and self.count(Verdict.REGRESSED):
+        counts = self.counts()
+        if self.gates and counts[Verdict.REGRESSED]:
             return ExitCode.REGRESSION
         if self.missing:
             return ExitCode.ROW_MISSING
         if self.gates and self.missed:
             return ExitCode.REQUIREMENT_MISSED
-        if self.gates and self.fail_on_undecided and self.count(Verdict.UNDECIDED):
+        if self.gates and self.fail_on_undecided and counts[Verdict.UNDECIDED]:
             return ExitCode.UNDECIDED
         return ExitCode.OK
 
@@ -322,9 +333,8 @@ def compare_rows(identifier: str, base: Row, head: Row, *, same_python: bool) ->
     counts that depend on the interpreter (allocations, collections) can be judged."""
     found = RowComparison(identifier, latencies=_latencies(base, head))
     found.base_ns, found.head_ns = base.metrics.get(_TIMING), head.metrics.get(_TIMING)
-    for metric in METRICS.values():
-        if metric.kind is not Kind.NOISY and metric.direction is not Direction.NEUTRAL:
-            _exact(found, metric, base, head, same_python)
+    for metric in _COUNTS:
+        _exact(found, metric, base, head, same_python)
     return found
 
 

@@ -16,7 +16,7 @@ any unchanged one is called regressed stays below ``CONFIRM_LEVEL``.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -45,6 +45,7 @@ shown, because a cell may be looked at up to four times while pairs are added.""
 _SHOWN_LEVEL = 0.025  # one-sided, of the interval that is printed: 95 % in all
 _POWER = 0.8  # a change is "detectable" when it would be found this often
 _NORMAL = NormalDist()
+_BLOCK = 1 << 17  # Walsh averages: 1 MiB, which stays in a core's cache
 
 
 class Verdict(StrEnum):
@@ -127,19 +128,43 @@ class Evidence:
 
     def deviation(self) -> float:
         """Standard deviation of the estimate, from the width of the widest interval up to 95 %."""
-        cut = max(0, _cut(self.pairs, _SHOWN_LEVEL))
-        outside = float(signed_rank_cdf(self.pairs)[cut])
-        width = float(self.walsh[len(self.walsh) - 1 - cut] - self.walsh[cut])
-        if outside >= 0.5:  # a single pair says nothing about spread
+        cut, deviations = _widest(self.pairs)
+        if not deviations:
             return math.inf
-        return width / 2 / -_NORMAL.inv_cdf(outside)
+        width = float(self.walsh[len(self.walsh) - 1 - cut] - self.walsh[cut])
+        return width / 2 / deviations
+
+
+@cache
+def _widest(pairs: int) -> tuple[int, float]:
+    """Of the widest interval up to 95 %: its cut, and half its width in standard deviations of the
+    estimate; 0.0 for a single pair, which says nothing about spread."""
+    cut = max(0, _cut(pairs, _SHOWN_LEVEL))
+    outside = float(signed_rank_cdf(pairs)[cut])
+    return cut, 0.0 if outside >= 0.5 else -_NORMAL.inv_cdf(outside)
 
 
 def weigh(ratios: Sequence[float]) -> Evidence:
     """At least one log-ratio."""
-    values = np.asarray(ratios, dtype=np.float64)
-    rows, columns = _upper_triangle(len(values))
-    return Evidence(len(values), np.sort((values[rows] + values[columns]) / 2))
+    [(_, evidence)] = weigh_all([ratios])
+    return evidence
+
+
+def weigh_all(cells: Sequence[Sequence[float]]) -> Iterator[tuple[int, Evidence]]:
+    """Each cell's number with its evidence; every cell has at least one log-ratio. Cells of as many
+    pairs are weighed together, some ``_BLOCK`` averages at a time, so they come in another order.
+    An evidence keeps its whole block in memory."""
+    by_pairs: dict[int, list[int]] = {}
+    for number, ratios in enumerate(cells):
+        by_pairs.setdefault(len(ratios), []).append(number)
+    for pairs, numbers in by_pairs.items():
+        rows, columns = _upper_triangle(pairs)
+        step = max(1, _BLOCK // len(rows))
+        for block in (numbers[at : at + step] for at in range(0, len(numbers), step)):
+            values = np.array([cells[number] for number in block], dtype=np.float64)
+            averages = np.sort((values[:, rows] + values[:, columns]) / 2, axis=1)
+            for number, walsh in zip(block, averages, strict=True):
+                yield number, Evidence(pairs, walsh)
 
 
 def log_ratios(
@@ -214,23 +239,24 @@ class Judgement:
 
 def judge(trials: Sequence[Trial]) -> list[Judgement]:
     """All cells of a session together: Holm's correction is over its suspects."""
-    chances = [_confirmation(trial) for trial in trials]
-    tested = [number for number, chance in enumerate(chances) if chance is not None]
-    passed = holm([chances[number] or 0.0 for number in tested], CONFIRM_LEVEL)
-    confirmed = {number for number, good in zip(tested, passed, strict=True) if good}
-    return [
-        _judgement(trial, chance, number in confirmed)
-        for number, (trial, chance) in enumerate(zip(trials, chances, strict=True))
-    ]
+    chances = _confirmations(trials)
+    passed = holm(list(chances.values()), CONFIRM_LEVEL)
+    confirmed = {number for number, good in zip(chances, passed, strict=True) if good}
+    found = {
+        number: _judgement(trials[number], evidence, chances.get(number), number in confirmed)
+        for number, evidence in weigh_all([trial.pairs for trial in trials])
+    }
+    return [found[number] for number in range(len(trials))]
 
 
-def _confirmation(trial: Trial) -> float | None:
-    if not trial.direction:
-        return None
-    if not trial.confirm:  # the time was used up before
-        return 1.0
-    evidence = weigh(trial.confirm)
-    return evidence.p_worse() if trial.direction > 0 else evidence.p_better()
+def _confirmations(trials: Sequence[Trial]) -> dict[int, float]:
+    """By the number of each suspect, the chance of its confirming pairs without a change."""
+    chances = {number: 1.0 for number, trial in enumerate(trials) if trial.direction}
+    known = [number for number in chances if trials[number].confirm]  # else the time was over
+    for at, evidence in weigh_all([trials[number].confirm for number in known]):
+        worse = trials[known[at]].direction > 0
+        chances[known[at]] = evidence.p_worse() if worse else evidence.p_better()
+    return chances
 
 
 def holm(chances: Sequence[float], level: float) -> list[bool]:
@@ -244,8 +270,9 @@ def holm(chances: Sequence[float], level: float) -> list[bool]:
     return passed
 
 
-def _judgement(trial: Trial, chance: float | None, confirmed: bool) -> Judgement:
-    evidence = weigh(trial.pairs)
+def _judgement(
+    trial: Trial, evidence: Evidence, chance: float | None, confirmed: bool
+) -> Judgement:
     low, high = evidence.bounds(_SHOWN_LEVEL)
     return Judgement(
         verdict=_verdict(trial, evidence, confirmed),

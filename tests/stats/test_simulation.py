@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -55,7 +56,11 @@ def test_without_confirmation_identical_code_would_be_called_slower(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The simulation sees false alarms where there are some."""
-    monkeypatch.setattr(verdict, "_confirmation", lambda trial: 0.0 if trial.direction else None)
+
+    def never_by_chance(trials: Sequence[verdict.Trial]) -> dict[int, float]:
+        return {number: 0.0 for number, trial in enumerate(trials) if trial.direction}
+
+    monkeypatch.setattr(verdict, "_confirmations", never_by_chance)
     monkeypatch.setattr(stages, "CONFIRM_PAIRS", 0)
     assert simulate(Noise(between=0.16), suites=60).red_share > 0.1
 
