@@ -23,6 +23,7 @@ _HEAD = struct.Struct("<BQQ")
 _WHOLE = range(4096)
 """ext4's own superblock, 1 KiB under one checksum that nothing repairs: never torn."""
 _UNITS = (0, BLOCK, SECTOR)  # what is there or not as a whole; 0: each write
+_PROMISING = 4  # writes that a new acknowledgement weighs as much as
 _SHARES = (0.0, 0.5, 1.0, 0.15, 0.85)  # of the writes since the last flush
 
 Sectors = dict[int, bytes]  # by number; those that a disk was given
@@ -114,9 +115,12 @@ class Image:
 
 
 def images(epochs: list[Epoch], count: int, draw: random.Random) -> Iterator[Image]:
-    """``count`` drawn, in the order of their epochs; those with more writes come more often. Equal
-    ones may be among them."""
-    weights = [1 + len(epoch.writes) for epoch in epochs]
+    """``count`` drawn, in the order of their epochs; those with more writes come more often, and
+    those with an acknowledgement. Equal ones may be among them."""
+    weights = [
+        1 + len(epoch.writes) + (_PROMISING if epoch.synced > before.synced else 0)
+        for before, epoch in zip([Epoch(), *epochs], epochs, strict=False)
+    ]
     chosen = sorted(draw.choices(range(len(epochs)), weights, k=count))
     durable: Sectors = {}
     done = 0

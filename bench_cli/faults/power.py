@@ -50,7 +50,11 @@ LIVES = 4  # of one log
 EACH = 40  # images of one life
 MAX_EMPTY = 20  # lives in a row without an image that is new
 PAUSE = 0.002  # seconds at most until pages are written back again
-EACH_SYNCED = 8  # and of so many times once the whole file system is synced
+WRITTEN_BACK = ("nobody", "pages", "all")
+"""What is written back beside the writer in the lives of a log, in turn. Nothing: only what its
+syncs themselves bring to the disk is there. ``all`` syncs the file system too, once in
+``EACH_SYNCED`` times, which makes up for a sync that the writer left out."""
+EACH_SYNCED = 8
 _UUID = "8b0c3a35-6f5e-4a0e-9a55-0d8b8b1f2c61"  # any; always the same, as is all that can be
 _MAKE = (
     "mkfs.ext4", "-q", "-F", "-b", "4096", "-N", "64", "-J", "size=4", "-U", _UUID,
@@ -84,12 +88,12 @@ class Lost:
     disk: str
     image: dict[str, str]
 
-    def keep(self, disk: Path) -> Failure:
-        """With the disk in a file of its own."""
+    def keep(self, disk: Path, *, black_box: bool) -> Failure:
+        """With the disk in a file of its own. A black box reads no image, only what is mounted."""
         disk.write_bytes(base64.b64decode(self.disk))
         image = {name: base64.b64decode(data) for name, data in self.image.items()}
-        where = f"{self.where}; the disk is kept: zcat {disk}"
-        return Failure("B", self.reason, where, image or None)
+        where = f"{self.where}; the disk before ext4's recovery: zcat {disk}"
+        return Failure("B", self.reason, where, None if black_box else image or None)
 
 
 @dataclass(slots=True)
@@ -163,7 +167,7 @@ class Machine:
                 log = place / "log"
                 writer = forked(lambda _: write(backend, log, options, life, telling))
                 os.close(telling)
-                self._write_back_until(writer[1], log, random.Random(life))
+                self._write_back_until(writer[1], log, life)
                 _ended(writer)
         return list(events_of(self._notes.read_bytes()))
 
@@ -187,13 +191,14 @@ class Machine:
             fuse.serve(device, fuse.Disk(bytearray(start), notes))
             notes.listen()
 
-    def _write_back_until(self, ended: int, log: Path, draw: random.Random) -> None:
+    def _write_back_until(self, ended: int, log: Path, life: int) -> None:
         """Until there is something to read from ``ended``, or its end."""
+        draw, what = random.Random(life), WRITTEN_BACK[life % len(WRITERS_BACK)]
         while not select.select([ended], [], [], draw.uniform(0, PAUSE))[0]:
-            if log.is_dir():
+            if what != "nobody" and log.is_dir():
                 for name in os.listdir(log):
                     mounts.write_back(log / name)
-            if not draw.randrange(EACH_SYNCED):
+            if what == "all" and not draw.randrange(EACH_SYNCED):
                 mounts.sync_all_of(self._place)
 
     def judged(

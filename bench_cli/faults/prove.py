@@ -321,7 +321,7 @@ def _lose_power(subject: Subject, effort: Effort, proof: Proof, scratch: Path) -
     stem = f"failed-{proof.key}-{proof.seed}".replace(":", "-").replace("/", "-")
     for number, lost in enumerate(found["failures"], 1):
         disk = scratch / f"{stem}-disk-{number}.gz"
-        proof.failures.append(power.Lost(**lost).keep(disk))
+        proof.failures.append(power.Lost(**lost).keep(disk, black_box=proof.black_box))
 
 
 def _judged(

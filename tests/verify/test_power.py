@@ -62,7 +62,7 @@ def test_what_was_synced_survives_the_loss_of_power(tmp_path: Path) -> None:
 def test_a_sync_that_flushes_nothing_is_caught_and_its_disk_is_kept(tmp_path: Path) -> None:
     result = found(power.command(asked("tests.verify.liars:Unsynced", 60, tmp_path)))
     (lost,) = [power.Lost(**one) for one in result["failures"]]
-    failure = lost.keep(tmp_path / "disk.gz")
+    failure = lost.keep(tmp_path / "disk.gz", black_box=True)
     assert "was written" in failure.reason
     assert "seed 42, life" in failure.where
     assert str(tmp_path / "disk.gz") in failure.where
@@ -116,9 +116,13 @@ def test_an_acknowledgement_is_noted_before_what_is_asked_for_next() -> None:
 
 def test_the_files_of_a_log_that_was_lost_are_kept_as_an_image(tmp_path: Path) -> None:
     text = base64.b64encode(b"log").decode()
-    failure = power.Lost("why", "where", text, {"00000001.wal": text}).keep(tmp_path / "disk.gz")
+    disk = tmp_path / "disk.gz"
+    whole = power.Lost("why", "where", text, {"00000001.wal": text})
+    nothing = power.Lost("why", "where", text, {})
+    failure = whole.keep(disk, black_box=False)
     assert (failure.layer, failure.image) == ("B", {"00000001.wal": b"log"})
-    assert power.Lost("why", "where", text, {}).keep(tmp_path / "disk.gz").image is None
+    assert whole.keep(disk, black_box=True).image is None
+    assert nothing.keep(disk, black_box=False).image is None
 
 
 def test_a_machine_without_fuse_is_told(
