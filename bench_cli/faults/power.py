@@ -193,7 +193,7 @@ class Machine:
 
     def _write_back_until(self, ended: int, log: Path, life: int) -> None:
         """Until there is something to read from ``ended``, or its end."""
-        draw, what = random.Random(life), WRITTEN_BACK[life % len(WRITERS_BACK)]
+        draw, what = random.Random(life), WRITTEN_BACK[life % len(WRITTEN_BACK)]
         while not select.select([ended], [], [], draw.uniform(0, PAUSE))[0]:
             if what != "nobody" and log.is_dir():
                 for name in os.listdir(log):
