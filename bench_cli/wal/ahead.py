@@ -7,31 +7,59 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Protocol
 
 from bench_cli.wal.files import Segment
+
+if TYPE_CHECKING:
+    from bench_cli.wal.segment import Retired, SegmentSet
 
 LEAST = 4 << 20
 """Bytes of the smallest segment worth a thread."""
 
 
-class Ahead:
-    """A segment that ``make`` makes. After that a ``full`` segment is unmapped and the new one is
-    faulted in; the log may write to it meanwhile, and whoever is first at a page pays for it."""
+class Relay(Protocol):
+    """Where a compiled log finds what its next rotation needs: it rotates without running Python
+    code, and catches up on that with its next call. Each method is one step for other threads."""
 
-    def __init__(self, make: Callable[[], Segment], full: Segment | None = None) -> None:
-        self._make, self._full = make, full
+    def offer(self, segment: Segment, retired: Retired, then: Ahead) -> None:
+        """``segment`` is the next one. Once the log rotated into it, ``retired`` stands for the one
+        before, and ``then`` is to begin."""
+
+    def withdraw(self) -> None:
+        """Forget what was offered; nothing of it is held any more."""
+
+    def due(self, segments: SegmentSet) -> Ahead | None:
+        """Catch up, if the log rotated; what is to begin, told once."""
+
+
+class Ahead:
+    """A segment that ``make`` makes and ``offer`` tells of. After that a ``full`` segment is
+    unmapped and the new one is faulted in; the log may write to it meanwhile, and whoever is first
+    at a page pays for it."""
+
+    def __init__(
+        self,
+        make: Callable[[], Segment],
+        offer: Callable[[Segment], None],
+        full: Segment | None = None,
+    ) -> None:
+        self._make, self._offer, self._full = make, offer, full
         self._made: Segment | None = None
         self._error: BaseException | None = None
         # held until it is so; an Event costs the append that rotates ten times as much
         self._ready, self._done = threading.Lock(), threading.Lock()
         self._ready.acquire()
         self._done.acquire()
-        self._taken = self._forgotten = False
+        self.taken = False  # it is the log's current segment, or was
+        self._forgotten = False
 
     def run(self) -> None:
         try:
             self._made = self._make()
+            self._made.warm()
+            self._offer(self._made)
         except BaseException as error:  # whatever it is, who takes the segment hears of it
             self._error = error
         finally:
@@ -50,10 +78,6 @@ class Ahead:
         """Whether making it is over, well or not."""
         return not self._ready.locked()
 
-    @property
-    def taken(self) -> bool:
-        return self._taken
-
     def take(self) -> Segment:
         """The segment, once it can be used. Raises what making it raised."""
         with self._ready:  # once it is made
@@ -61,15 +85,18 @@ class Ahead:
         if self._error is not None:
             raise self._error
         assert self._made is not None  # the thread sets the one or the other
-        self._taken = True
+        self.taken = True
         return self._made
 
-    def forget(self) -> None:
-        """Return once nothing is done about it any more; if it was not taken it is removed."""
+    def abandon(self) -> None:
+        """Return once nothing is done about it any more."""
         self._forgotten = True
         with self._done:
             pass
-        if self._made is not None and not self._taken:
+
+    def remove(self) -> None:
+        """Undo it, if it was not taken."""
+        if self._made is not None and not self.taken:
             self._made.close()
             with suppress(OSError):  # one that stays holds no records: recovery ignores it
                 self._made.fs.unlink(self._made.path)
@@ -82,12 +109,24 @@ class Maker:
     def __init__(self) -> None:
         self._jobs: SimpleQueue[Ahead | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._every: float | None = None
+        self._overdue: Callable[[], Ahead | None] = lambda: None
+        self.put: Callable[[Ahead], None] = self._jobs.put
+        """Begins a job where the thread runs already."""
+
+    def look(self, every: float, overdue: Callable[[], Ahead | None]) -> None:
+        """Let the thread, which must not run yet, ask that often (in seconds) whether a job is
+        overdue. ``overdue`` must not keep the log from leaving."""
+        self._every, self._overdue = every, overdue
 
     def begin(self, job: Ahead) -> Ahead:
         self._jobs.put(job)
         if self._thread is None:
             self._thread = threading.Thread(
-                target=_work, args=(self._jobs,), name="wal-ahead", daemon=True
+                target=_work,
+                args=(self._jobs, self._every, self._overdue),
+                name="wal-ahead",
+                daemon=True,
             )
             self._thread.start()
         return job
@@ -103,7 +142,16 @@ class Maker:
         self._jobs.put(None)
 
 
-def _work(jobs: SimpleQueue[Ahead | None]) -> None:
-    while (job := jobs.get()) is not None:
+def _work(
+    jobs: SimpleQueue[Ahead | None], every: float | None, overdue: Callable[[], Ahead | None]
+) -> None:
+    while True:
+        try:
+            job = jobs.get(timeout=every)
+        except Empty:
+            if (job := overdue()) is None:
+                continue
+        if job is None:
+            return
         job.run()
         job = None  # it knows its log

@@ -74,6 +74,8 @@ KINDS = ("never", "async", "records", "bytes", "time", "record", "group")  # as 
 cdef long retired_synced(void *context) noexcept with gil:
     cdef NativeLog log = (<NativeCommit>context).log
     try:
+        if log.state & BEHIND:
+            catch_up(log)
         log.segments.sync_retired()
     except BaseException as error:
         log.raised = error

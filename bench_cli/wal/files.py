@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bench_cli.interfaces import Buffer, FileSystem
-from bench_cli.wal.format import FOOTER_ROOM, SegmentHeader, salt_seed
+from bench_cli.wal.format import DATA_START, FOOTER_ROOM, SegmentHeader, salt_seed
 
 PAGE = 4096
+WARM = 64 << 10
 _ZEROS = bytes(1 << 20)
 
 
@@ -72,6 +73,10 @@ class Segment:
         """Returns when the bytes ``start..end`` are on the device."""
         uninterrupted(lambda: self.fs.sync(self.fd))
 
+    def warm(self) -> None:
+        """Before it is in use: have the pages of the first records cached."""
+        write_zeros(self.fs, self.fd, DATA_START, min(WARM, self.room))
+
     def populate(self) -> None:
         """Get the memory ready to be written to: nothing to do here."""
 
@@ -98,6 +103,9 @@ class MappedSegment(Segment):
         self._mapped = True
         self.buffer = self._mapping.buffer
         self.stored = self._mapping.stored
+
+    def warm(self) -> None:
+        """Faulting them in does that."""
 
     def populate(self) -> None:
         """Fault in every page, so that an append does not have to."""

@@ -24,6 +24,7 @@ cdef class NativeLog:
     cdef readonly str format
     cdef object segments  # SegmentSet; None for wal.none
     cdef object segment  # its current one
+    cdef object relay  # what the next rotation needs, or None
     cdef object raised  # what an injected file system raised
     cdef uint8_t *base  # the mapping; NULL for wal.basic
     cdef Py_buffer view  # holds the mapping while base is set
@@ -33,6 +34,7 @@ cdef class NativeLog:
     cdef uint64_t end, synced, next, durable
     cdef uint64_t room  # up to where frames may go before make_room looks again: the least of
     cdef uint64_t full, ready  # what rotation allows, and the end of the pages faulted in
+    cdef uint64_t limit  # up to where the segment may be filled
     cdef uint64_t period, deadline  # of rotation by time, in ns; 0: there is none
     cdef uint64_t begins  # number of the segment's first record
     cdef object clock  # an injected one

@@ -90,6 +90,7 @@ cdef enum:
     CLOSED = 1
     FAILED = 2
     BUSY = 4
+    BEHIND = 8  # usable, but a rotation is to be caught up on
     # Copies from here on release the interpreter lock: one takes some 3 us, handing the lock over
     # and back 0.1.
     RELEASE = 64 << 10
@@ -202,6 +203,7 @@ cdef class NativeLog:
         self.ready = UINT64_MAX
         self.period = segments.period
         self.clock = None if segments.clock is CLOCK else segments.clock
+        self.relay = segments.relay
         self.files.context = <void *>self
         if segments.fs is SYSTEM:
             self.files.write = files_write
@@ -392,6 +394,8 @@ cdef class NativeLog:
 
     def stats(self):
         segments, size, allocated = 0, 0, 0
+        if self.state & BEHIND:
+            catch_up(self)
         if self.storage != NONE:
             segments, size, allocated = self.segments.sizes(self.end)
         return LogStats(
@@ -412,6 +416,8 @@ cdef class NativeLog:
             wait_for_work(self)
         if self.state & CLOSED:
             return
+        if self.state & BEHIND:
+            catch_up(self)
         try:
             if self.storage != NONE and not self.failed:
                 write_footer(self)
@@ -423,11 +429,19 @@ cdef class NativeLog:
 
 
 include "names.pxi"
+include "relay.pxi"
 include "put.pxi"
 include "commit.pxi"
 include "replay.pxi"
 include "parallel.pxi"
 include "live.pxi"
+
+
+cdef object segment_set(backend, directory, options):
+    segments = SegmentSet(directory, options, backend.segment_type, backend._salts)
+    if segments.fs is SYSTEM and options.format == "binary":  # lines have links made by Python code
+        segments.connect(Relay)
+    return segments
 
 
 # --- backends --------------------------------------------------------------------------------
@@ -443,7 +457,7 @@ class BasicBackend(specification.BasicBackend):
     core = "native"
 
     def open(self, directory, options):
-        segments = SegmentSet(directory, options, self.segment_type, self._salts)
+        segments = segment_set(self, directory, options)
         return under_policy(NativeLog(options, segments, segments.start(walker(options))), options)
 
     def recover(self, directory, options, apply=None):

@@ -4,7 +4,8 @@
 # --- who may work ----------------------------------------------------------------------------
 
 cdef int enter(NativeLog self) except -1:
-    """Waits while another thread works; then raises what makes the log unusable."""
+    """Waits while another thread works; then raises what makes the log unusable, and catches up
+    on a rotation."""
     wait_for_work(self)
     if self.state & CLOSED:
         raise LogClosed("the log is closed")
@@ -14,6 +15,8 @@ cdef int enter(NativeLog self) except -1:
             errno=self.failed,
             remedy="reopen the log and let it recover",
         )
+    if self.state & BEHIND:
+        catch_up(self)
     return 0
 
 
@@ -75,7 +78,7 @@ cdef int load_segment(NativeLog self) except -1:
     self.segment = self.segments.current
     self.files.fd = self.segment.fd
     self.seed = self.segment.seed
-    self.full = self.segment.room
+    self.full = self.limit = self.segment.room
     if self.segments.prepares:  # from there on make_room has the next one prepared
         self.full -= self.full // 8
     if self.storage == MAPPED and self.base == NULL:
@@ -99,13 +102,11 @@ cdef void drop_mapping(NativeLog self) noexcept:
 
 cdef int make_room(NativeLog self, size_t size) except -1:
     """For a frame of ``size`` bytes: fault pages in, have the next segment prepared, rotate."""
-    cdef size_t room
     while self.end + size > self.room:
-        room = self.segment.room
-        if self.ready < self.end + size <= room:
+        if self.ready < self.end + size <= self.limit:
             fault_in(self, size)
-        elif self.full < room:
-            self.full = room
+        elif self.full < self.limit:
+            self.full = self.limit
             prepare(self)
         else:
             rotate(self, size)
@@ -137,37 +138,41 @@ cdef int fault_in(NativeLog self, size_t size) except -1:
     return 0
 
 
-cdef size_t largest_record(NativeLog self) except? 0:
+cdef int check_size(NativeLog self, size_t size) except -1:
+    cdef size_t limit
     begin_work(self)  # to ask is to run Python code, which may let others in
     try:
-        return self.segments.largest
+        limit = self.segments.largest
     finally:
         end_work(self)
-
-
-cdef int rotate(NativeLog self, size_t size) except -1:
-    cdef size_t limit = largest_record(self)
     if size > limit:
         raise RecordTooLarge(
             f"a record of {size} bytes with its frame; a segment holds {limit}",
             size=size,
             limit=limit,
         )
+    return 0
+
+
+cdef int rotate(NativeLog self, size_t size) except -1:
+    cdef bint ready
+    if self.state & BEHIND:
+        catch_up(self)
+    ready = is_offered(self, size)
+    if not ready:
+        check_size(self, size)
     begin_work(self)
     pause(self)
     try:
-        drop_mapping(self)
-        if self.text or self.storage != MAPPED or self.files.stored != NULL:
+        if ready:
+            switch_over(self)
+        else:
+            drop_mapping(self)
             self.end, self.chain = self.segments.rotate(
                 self.next, self.durable, self.end, self.chain
             )
             load_segment(self)
-        else:
-            full = self.segments.switch(self.next, self.end)
-            load_segment(self)
-            put_link(self)
-            self.segments.let_go(full)
-        self.synced = fmt.DATA_START
+        self.synced = DATA_START
         self.retired = 1
     except OSError as error:
         raise fail(self, error) from error
@@ -178,19 +183,6 @@ cdef int rotate(NativeLog self, size_t size) except -1:
         resume(self)
         end_work(self)
     return 0
-
-
-cdef void put_link(NativeLog self) noexcept:
-    """As ``format.encode_link``, at the start of the segment."""
-    cdef frame_fields fields
-    cdef uint8_t[8] digits
-    cdef int index
-    for index in range(8):
-        digits[index] = b"0123456789abcdef"[self.chain >> (28 - 4 * index) & 15]
-    fields.kind, fields.flags, fields.count, fields.length = FRAME_FOOTER, 0, 1, sizeof(digits)
-    number(self, &fields)
-    self.chain = frame_put(self.base + DATA_START, &fields, NULL, 0, digits, sizeof(digits))
-    self.end = DATA_START + frame_size(sizeof(digits))
 
 
 cdef bint rotate_old(NativeLog self, size_t size) except -1:

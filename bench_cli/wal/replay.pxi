@@ -47,7 +47,7 @@ cdef tuple reopen(backend, directory, options, replay_fn function, void *context
     cdef Replay consumer = Replay.__new__(Replay)
     consumer.function, consumer.context = function, context
     consumer.place, consumer.placed = place, placed
-    segments = SegmentSet(directory, options, backend.segment_type, backend._salts)
+    segments = segment_set(backend, directory, options)
     scan = segments.read(walker(options), consumer)
     try:
         found = check(scan.result())

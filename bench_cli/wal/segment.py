@@ -7,15 +7,17 @@ Everything here is rare and shared by both twins; what happens per record is in 
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from bench_cli.errors import LogLocked
 from bench_cli.filesystem import CLOCK, SYSTEM
 from bench_cli.interfaces import Apply, FileSystem, LogOptions
-from bench_cli.wal.ahead import LEAST, Ahead, Maker
+from bench_cli.wal.ahead import LEAST, Ahead, Maker, Relay
 from bench_cli.wal.codec import CODECS
 from bench_cli.wal.files import Segment, uninterrupted, write_all, write_zeros, zeros_between
 from bench_cli.wal.format import (
@@ -36,6 +38,7 @@ from bench_cli.wal.recovery import Scan, Walk, recover
 
 SPARE = "00000000.spare"  # a removed segment, to be used again
 MAX_UNSYNCED = 64  # full segments that wait for a sync with their files open
+LEAST_PAUSE, MOST_PAUSE = 0.001, 10.0  # of the thread, in seconds
 
 
 def check_options(options: LogOptions) -> None:
@@ -92,7 +95,8 @@ class SegmentSet:
         self._retired: list[Retired] = []
         self._unsynced: list[Segment] = []  # the retired ones that no sync has covered
         self._maker = Maker()
-        self._ahead: Ahead | None = None
+        self.ahead: Ahead | None = None
+        self.relay: Relay | None = None
         self._spare: Retired | None = None  # a removed segment whose file is used again
         self._lock_fd: int | None = None
         self._open = False
@@ -246,8 +250,8 @@ class SegmentSet:
 
     def prepare(self) -> None:
         """Make the next segment on a thread, if that is worth one and none is made yet."""
-        if self.prepares and (self._ahead is None or self._ahead.taken):
-            self._ahead = self._make_ahead(None)
+        if self.prepares and (self.ahead is None or self.ahead.taken):
+            self.ahead = self._maker.begin(self._job(self.current, None))
 
     @property
     def prepares(self) -> bool:
@@ -275,8 +279,9 @@ class SegmentSet:
     def switch(self, sequence: int, end: int) -> Segment:
         """The first part of a rotation: the new segment is current. Returns the full one, which is
         let go of in the end."""
-        if self._ahead is not None and not self._ahead.taken:
-            new = self._ahead.take()
+        if self.ahead is not None and not self.ahead.taken:
+            new = self.ahead.take()
+            self._withdraw()
         else:
             new = self._create_next(self.current.header.number + 1, self._take_spare())
             new.populate()
@@ -295,13 +300,35 @@ class SegmentSet:
         """Unmap a full segment. Unmapping takes long, so it is left to the thread if there is
         one; which then goes on to the next segment, as a log that rotated will do so again."""
         if self.prepares:
-            self._ahead = self._make_ahead(full)
+            self.ahead = self._maker.begin(self._job(self.current, full))
         else:
             full.detach()
 
-    def _make_ahead(self, full: Segment | None) -> Ahead:
-        number, spare = self.current.header.number + 1, self._take_spare()
-        return self._maker.begin(Ahead(lambda: self._create_next(number, spare), full))
+    def connect(self, make: Callable[..., Relay]) -> None:
+        """Offer what is made from here on to a relay, which is made of the full segments, those of
+        them that no sync has covered, how many those may be, and what begins a job. Whoever
+        rotates by what is offered does what ``switch`` and ``let_go`` do."""
+        self.relay = make(self._retired, self._unsynced, MAX_UNSYNCED, self._maker.put)
+        if self.period:  # the next call may be the next rotation: do not wait for it to catch up
+            pause = min(max(self.period / 2e9, LEAST_PAUSE), MOST_PAUSE)
+            self._maker.look(pause, partial(_overdue, weakref.ref(self)))
+
+    def _job(self, before: Segment, full: Segment | None) -> Ahead:
+        """Make the segment that follows ``before``, the current one; ``full`` was so until now."""
+        return Ahead(lambda: self._make_next(before), partial(self._offer, before), full)
+
+    def _make_next(self, before: Segment) -> Segment:
+        """On the thread, which may take the spare: see ``_remove``."""
+        return self._create_next(before.header.number + 1, self._take_spare())
+
+    def _offer(self, before: Segment, new: Segment) -> None:
+        if self.relay is not None:
+            retired = Retired(before.path, before.header, before.slot, 0, 0, before.allocated)
+            self.relay.offer(new, retired, self._job(new, before))
+
+    def _withdraw(self) -> None:
+        if self.relay is not None:
+            self.relay.withdraw()
 
     def sync_retired(self) -> None:
         """Make durable what was written before the current segment."""
@@ -314,9 +341,11 @@ class SegmentSet:
         self.fs.close(self._unsynced.pop(0).fd)
 
     def _forget_ahead(self) -> None:
-        if self._ahead is not None:
-            ahead, self._ahead = self._ahead, None
-            ahead.forget()
+        if self.ahead is not None:
+            ahead, self.ahead = self.ahead, None
+            ahead.abandon()
+            self._withdraw()
+            ahead.remove()
             self._maker.end()
 
     def reset(self, first_sequence: int, end: int) -> None:
@@ -370,7 +399,8 @@ class SegmentSet:
             self._retired.pop(0)
 
     def _remove(self, full: Retired) -> None:
-        taken = self._spare is not None or (self._ahead is not None and not self._ahead.ready)
+        """The thread takes the spare before what it makes is ready: it is not touched meanwhile."""
+        taken = self._spare is not None or (self.ahead is not None and not self.ahead.ready)
         if taken or full.header.capacity != self._options.segment_size:
             self.fs.unlink(full.path)
             return
@@ -405,7 +435,8 @@ class SegmentSet:
     def sizes(self, end: int) -> tuple[int, int, int]:
         """(segments, logical bytes, allocated bytes)."""
         logical = end + sum(segment.end for segment in self._retired)
-        held = self._retired if self._spare is None else [*self._retired, self._spare]
+        spare = self._spare  # the thread may take it
+        held = self._retired if spare is None else [*self._retired, spare]
         allocated = sum(segment.allocated for segment in held)
         if self._open:
             allocated += self.fs.allocated(self.current.fd)
@@ -449,3 +480,8 @@ class SegmentSet:
         """Without a sync: all of them, or those up to the one of that number."""
         while self._unsynced and (last is None or self._unsynced[0].header.number <= last):
             self.fs.close(self._unsynced.pop(0).fd)
+
+
+def _overdue(segments: weakref.ref[SegmentSet]) -> Ahead | None:
+    found = segments()
+    return None if found is None or found.relay is None else found.relay.due(found)
