@@ -25,7 +25,14 @@ from bench_cli.interfaces import (
     WriteAheadLog,
 )
 from bench_cli.payloads import decode_remove, decode_truncate, decode_uploaded, decode_write
-from bench_cli.wal.snapshot import Folder, Found, check_reach, read_by, unreached
+from bench_cli.wal.snapshot import (
+    Folder,
+    Found,
+    check_reach,
+    check_unchanged,
+    read_by,
+    unreached,
+)
 
 
 class Recoverable(BlockCache, Protocol):
@@ -127,7 +134,9 @@ def reopen(
     recovery = backend.recover(directory, options, replay.record)
     log = backend.open(directory, options)
     try:
-        return log, replay.complete(recovery, log.stats().last_sequence)
+        recovery = replay.complete(recovery, log.stats().last_sequence)
+        check_unchanged(log, replay.reached)
+        return log, recovery
     except BaseException:
         log.close()
         raise

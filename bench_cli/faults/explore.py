@@ -86,13 +86,24 @@ class Life(Protocol):
         """Recovered from the image and gone on with, on a disk recorded anew."""
 
 
-def explore(life: Life, tally: Tally, where: str, seed: int, most: int, again: int = AGAIN) -> None:
-    """Up to ``most`` images, spread over all moments of the recording. ``again`` 0: none of them
-    is lived on in."""
+def explore(
+    life: Life,
+    tally: Tally,
+    where: str,
+    seed: int,
+    most: int,
+    again: int = AGAIN,
+    begin: int = 0,
+) -> None:
+    """Up to ``most`` images, spread over the moments of the recording from ``begin`` on. ``again``
+    0: none of them is lived on in."""
     state = DiskState(life.disk, seed)
     found: dict[int, int] = {}
     ops, left = life.disk.ops, most
     for moment, bound in enumerate(life.bounds.along(len(ops))):
+        if moment < begin:
+            state.do(ops[moment])
+            continue
         at, before = f"{where} operation={moment}", tally.images
         quota = max(1, left // (len(ops) + 1 - moment))
         _judge(life, state.newest(), bound.written, bound, found, tally, at, again)

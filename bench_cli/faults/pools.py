@@ -161,6 +161,7 @@ class Draws:
         except SnapshotFailed:
             if not self.forgiving:
                 raise
+            self.unflushed = 0  # it may have failed after the sync that it begins with
         else:
             self.promised(len(self.drawn))
 

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bench_cli.errors import CatalogueError, LogError, PoolError, PoolExhausted, Unsupported
+from bench_cli.errors import CatalogueError, PoolError, PoolExhausted, Unsupported
 from bench_cli.interfaces import (
     Capability,
     Durability,
@@ -38,7 +38,7 @@ from bench_cli.rewards.queue import Queue
 from bench_cli.rewards.records import MAX_BATCH, check_draws, records_for
 from bench_cli.rewards.selectors import SELECTORS, BoundedGenerator, check_selector
 from bench_cli.rewards.snapshot import ENDLESS, Frozen, Snapshots
-from bench_cli.wal.snapshot import covered_by, drop_covered
+from bench_cli.wal.snapshot import check_unchanged, covered_by, drop_covered
 
 DRAW, DRAWS = int(RecordKind.DRAW), int(RecordKind.DRAWS)  # plain ones compare faster
 
@@ -415,7 +415,7 @@ class Backend:
         """Replay the log into the pool, and open it for appending."""
         recovery = pool.snapshots.complete(self.replay(pool, backend, directory, options))
         log = backend.open(directory, options)
-        check_unchanged(log, recovery)
+        check_unchanged(log, recovery.last_sequence)
         return log, recovery
 
     def replay(
@@ -427,16 +427,3 @@ class Backend:
         self, pool: Pool, *, capacity: int = 1024, ack: str = "logged", mode: str = "caller"
     ) -> Queue:
         return Queue(pool, capacity=capacity, ack=ack, mode=mode)
-
-
-def check_unchanged(log: WriteAheadLog, recovery: Recovery) -> None:
-    """Refuse a log that grew between replay and opening: its owner was still drawing, and the
-    pool would give ids and stock away twice. Closes the log and raises LogError."""
-    last = log.stats().last_sequence
-    if last != recovery.last_sequence:
-        log.close()
-        raise LogError(
-            f"the log ended at record {recovery.last_sequence} when it was read and at {last} "
-            "when it was opened",
-            remedy="stop whoever draws from this log, then recover again",
-        )

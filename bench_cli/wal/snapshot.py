@@ -33,7 +33,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench_cli.errors import LogCorrupt, SnapshotFailed, SnapshotUnusable, Unsupported
+from bench_cli.errors import LogCorrupt, LogError, SnapshotFailed, SnapshotUnusable, Unsupported
 from bench_cli.interfaces import (
     Damage,
     FileSystem,
@@ -435,6 +435,20 @@ def check_reach(directory: Path, found: Found, recovery: Recovery) -> None:
             recovery.last_sequence + 1,
             known,
             f"the log ends at record {recovery.last_sequence}, and a snapshot covers {known}",
+        )
+
+
+def check_unchanged(log: WriteAheadLog, read: int) -> None:
+    """Refuse a log that, once open, does not end with record ``read``, the last that was replayed:
+    its owner was still writing, or a part of it could not be read for a moment. What stands on it
+    would lack records that are there, and give their ids away again. Closes the log and raises
+    LogError."""
+    last = log.stats().last_sequence
+    if last != read:
+        log.close()
+        raise LogError(
+            f"the log ended at record {read} when it was read and at {last} when it was opened",
+            remedy="stop whoever writes to this log, then recover again",
         )
 
 

@@ -4,10 +4,13 @@ reads its own logs in one pass, into its blocks; with the other logs it is teste
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
 import tempfile
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench_cli.errors import BenchError, CacheFull, LogLocked
+from bench_cli.faults.failing import Once
+from bench_cli.faults.recorder import HOME, Recorder
 from bench_cli.interfaces import BlockCache, CacheOptions, LogOptions, Recovery
 from tests.contract.cache_backends import KIB, TWINS, load, read, small
 from tests.contract.log_backends import crashed
@@ -257,3 +262,41 @@ def test_records_beyond_a_window_are_recovered(tmp_path: Path, twin: str, length
         assert read(cache, name, 0, length + 5007) == b"".join(parts)
     cache.close()
     log.close()
+
+
+@pytest.mark.parametrize("twin", TWINS)
+def test_an_error_in_the_midst_of_a_recovery_loses_nothing_in_silence(twin: str) -> None:
+    """A log that could not be read for a moment is whole again when it is opened."""
+    backend, disk = load_log(LOGS[twin]), Recorder()
+    log_options = LogOptions(segment_size=16 * KIB)
+    log = backend.open(HOME, replace(log_options, file_system=disk))
+    cache = load(twin).open(small(), log=log)
+    for name in "abcdefgh":
+        cache.write(name, 0, bytes(4 * KIB))
+    cache.close()
+    log.close()
+    calls = Once(0, 0)
+    assert recovered_over(twin, Recorder(disk.contents(), calls)) == 8
+    found = {
+        recovered_over(twin, Recorder(disk.contents(), Once(at, errno.EIO)))
+        for at in range(1, len(calls.calls) + 1)
+    }
+    assert found == {0, 8}
+
+
+def recovered_over(twin: str, disk: Recorder) -> int:
+    """Files that are found; none where the recovery refuses."""
+    try:
+        cache, log, _ = load(twin).recover(
+            small(),
+            backend=load_log(LOGS[twin]),
+            directory=HOME,
+            log_options=LogOptions(segment_size=16 * KIB, file_system=disk),
+        )
+    except (BenchError, OSError):
+        return 0
+    found = len(cache.list_files())
+    cache.close()
+    with suppress(BenchError):
+        log.close()
+    return found
