@@ -9,7 +9,7 @@ enough that the recovery calls the tail ambiguous.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 
@@ -211,32 +211,39 @@ def check(
     records: int = 24,
     pairs: int = FLIPS,
     step: int = 1,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> Damages:
     """All damages to a log that was closed, and to one that was not; every ``step``-th bit
-    and length."""
+    and length. ``advance`` is told of each that was tried."""
     counts, reading = Damages(), Reading(backend, options)
+
+    def attempt(cases: Iterable[Case], made: Victim, where: str) -> int:
+        tried = 0
+        for case in cases:
+            if tally.enough:
+                break
+            _try(case, reading, made, tally, where)
+            tried += 1
+            advance(1)
+        return tried
+
     for closed in (True, False):
         made = victim(backend, options, seed, records, closed=closed)
         where = f"seed={seed} records={records} {'closed' if closed else 'open'}"
-        counts.flips += _try(single_bits(made.content, step), reading, made, tally, where)
-        counts.pairs += _try(two_bits(made, seed, pairs), reading, made, tally, where)
-        counts.cuts += _try(truncations(made.content, step), reading, made, tally, where)
-        counts.moved += _try(sectors(made.content), reading, made, tally, where)
+        counts.flips += attempt(single_bits(made.content, step), made, where)
+        counts.pairs += attempt(two_bits(made, seed, pairs), made, where)
+        counts.cuts += attempt(truncations(made.content, step), made, where)
+        counts.moved += attempt(sectors(made.content), made, where)
     return counts
 
 
-def _try(cases: Iterable[Case], reading: Reading, made: Victim, tally: Tally, where: str) -> int:
-    tried = 0
-    for what, content, damaged in cases:
-        if tally.enough:
-            break
-        tried += 1
-        try:
-            found, records = reading.recover(content)
-        except Exception as error:  # whatever a recovery raises here, it must not
-            reason: str | None = f"recovery raised {type(error).__name__}: {error}"
-        else:
-            reason = silent(found, records, made, content, damaged)
-        if reason:
-            tally.fail("E", f"{what}: {reason}", where, content)
-    return tried
+def _try(case: Case, reading: Reading, made: Victim, tally: Tally, where: str) -> None:
+    what, content, damaged = case
+    try:
+        found, records = reading.recover(content)
+    except Exception as error:  # whatever a recovery raises here, it must not
+        reason: str | None = f"recovery raised {type(error).__name__}: {error}"
+    else:
+        reason = silent(found, records, made, content, damaged)
+    if reason:
+        tally.fail("E", f"{what}: {reason}", where, content)

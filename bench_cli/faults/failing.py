@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench_cli.errors import BenchError
+from bench_cli.faults import committers
 from bench_cli.faults.crashes import Crashes, Tally
 from bench_cli.faults.history import History, Kept, drive, steps
 from bench_cli.faults.policies import Step, under_policy
@@ -97,18 +98,48 @@ def _one(
     except Exception as error:  # whatever is not a typed error is a failure of the log
         tally.fail("D", f"an untyped error: {type(error).__name__}: {error}", where)
         return
+    _judge(backend, options, tally, disk, history, where, fault.at)
+
+
+def _judge(
+    backend: LogBackend,
+    options: LogOptions,
+    tally: Tally,
+    disk: Recorder,
+    history: History,
+    where: str,
+    seed: int,
+) -> None:
     if history.complaints:
         tally.fail("D", history.complaints[0], where)
         return
     disk.fault = no_fault
     crashes = Tally(stop_at=1)
-    Crashes(backend, options, disk, history, crashes, where, fault.at, 0).check(IMAGES)
+    Crashes(backend, options, disk, history, crashes, where, seed, 0).check(IMAGES)
     tally.images += crashes.images
     for failure in crashes.failures:
         tally.fail("D", failure.reason, failure.where, failure.image)
     reason = _reopens(backend, replace(options, file_system=disk))
     if reason:
         tally.fail("D", reason, where)
+
+
+def check_committers(backend: LogBackend, options: LogOptions, tally: Tally, seed: int) -> int:
+    """The same for a log that several threads commit to, with one error that is final and one that
+    is not: nobody is answered by a sync that failed."""
+    tried = 0
+    for code in ("EIO", "EINTR"):
+        fault = committers.Once(1, CODES[code])
+        while not tally.enough:
+            disk, history = committers.record(backend, options, seed, fault)
+            if not fault.call:
+                break
+            tried += 1
+            where = f"seed={seed} committers call={fault.at} ({fault.call}) error={code}"
+            under = committers.under(options, None)
+            _judge(backend, under, tally, disk, history, where, fault.at)
+            fault = committers.Once(fault.at + 1, CODES[code])
+    return tried
 
 
 def _reopens(backend: LogBackend, over: LogOptions) -> str | None:

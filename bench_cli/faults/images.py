@@ -40,6 +40,9 @@ class FileState:
     older: dict[int, list[bytes]] = field(default_factory=dict)
     sizes: list[int] = field(default_factory=list)
     stuck: set[int] = field(default_factory=set)
+    syncing: dict[int, tuple[dict[int, list[bytes]], list[int]]] = field(default_factory=dict)
+    """Of each sync that others write during, by the operation that ends it: ``older`` and ``sizes``
+    as they are if it succeeds."""
     whole: bytes | None = b""  # of ``now``; None when it has to be made again
     axes: list[int] = field(default_factory=list)  # ``choices`` of what it is now
     made: dict[tuple[int, ...], bytes] = field(default_factory=dict)
@@ -76,12 +79,14 @@ class FileState:
     def _remember(self, offset: int, end: int) -> None:
         for sector in range(offset // SECTOR, (end - 1) // SECTOR + 1):
             held = bytes(self.now[sector * SECTOR : (sector + 1) * SECTOR]).ljust(SECTOR, b"\0")
-            versions = self.older.setdefault(sector, [])
-            if held not in versions:
-                versions.append(held)
+            for older in (self.older, *(later for later, _ in self.syncing.values())):
+                versions = older.setdefault(sector, [])
+                if held not in versions:
+                    versions.append(held)
 
     def resize(self, length: int) -> None:
-        self.sizes.append(len(self.now))
+        for sizes in (self.sizes, *(later for _, later in self.syncing.values())):
+            sizes.append(len(self.now))
         if length < len(self.now):
             self._remember(length, len(self.now))
             del self.now[length:]
@@ -89,15 +94,24 @@ class FileState:
             self.now.extend(bytes(length - len(self.now)))
         self._changed()
 
-    def sync(self, start: int, end: int) -> None:
-        """The pages of ``start..end`` (-1: all) are on the disk as they are now."""
-        self.sizes.clear()
+    def begin_sync(self, ends: int) -> None:
+        self.syncing[ends] = {}, []
+
+    def sync(self, start: int, end: int, number: int = -1) -> None:
+        """The pages of ``start..end`` (-1: all) are on the disk as they were when this operation,
+        of that ``number``, began."""
+        later, self.sizes = self.syncing.pop(number, ({}, []))
         self._forget()
         for sector in self._covered(start, end):
-            if sector not in self.stuck:
+            if sector in self.stuck:
+                continue
+            if sector in later:
+                self.older[sector] = later[sector]
+            else:
                 del self.older[sector]
 
-    def sync_failed(self, start: int, end: int) -> None:
+    def sync_failed(self, start: int, end: int, number: int = -1) -> None:
+        self.syncing.pop(number, None)
         self.stuck.update(self._covered(start, end))
 
     def _covered(self, start: int, end: int) -> list[int]:
@@ -148,8 +162,19 @@ class DiskState:
         }
         self.durable = {folder: dict(names) for folder, names in recorded.start.items()}
         self.pending: list[Op] = []  # changes of names, in order
+        self.done = 0
+        self.begins = {
+            op.since: (op.file, at) for at, op in enumerate(recorded.ops) if op.since >= 0
+        }
 
     def do(self, op: Op) -> None:
+        if self.done in self.begins:
+            file, ends = self.begins[self.done]
+            self.files[file].begin_sync(ends)
+        self._do(op)
+        self.done += 1
+
+    def _do(self, op: Op) -> None:
         if op.kind in ("create", "mkdir", "rename", "unlink"):
             if op.kind == "create":
                 self.files[op.file] = FileState()
@@ -168,9 +193,9 @@ class DiskState:
         elif op.kind == "size":
             file.resize(op.offset)
         elif op.kind == "sync":
-            file.sync(op.offset, op.end)
+            file.sync(op.offset, op.end, self.done)
         else:
-            file.sync_failed(op.offset, op.end)
+            file.sync_failed(op.offset, op.end, self.done)
 
     def _sync_names(self, folder: str) -> None:
         for op in self.pending:

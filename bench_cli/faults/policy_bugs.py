@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from bench_cli.faults.bugs import Bug, Variant
+from bench_cli.faults.committers import COMMITTERS
 from bench_cli.interfaces import Buffer, LogBackend, LogOptions, RecordKind
 from bench_cli.wal.flush import FlushedLog
+from bench_cli.wal.log import FileLog
 
 
 class Flushed(Variant):
@@ -51,15 +53,27 @@ class GoesOn(FlushedLog):
         self._log.sync()
 
 
+class AnswersLatecomers(FlushedLog):
+    def _made_durable(self, sequence: int) -> None:
+        super()._made_durable(self._last)
+
+
+class MarksLatecomers(FileLog):
+    def end_sync(self, reach: tuple[int, int], error: OSError | None) -> None:
+        super().end_sync((reach[0], self._next - 1), error)
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyBug(Bug):
-    """``kinds``: of the policies it is looked for under."""
+    """``kinds``: of the policies it is looked for under, or ``COMMITTERS``."""
 
     kinds: tuple[str, ...] = ()
 
 
-def _bug(name: str, what: str, flushed: type[FlushedLog], *kinds: str) -> PolicyBug:
-    made: Callable[[], LogBackend] = type("Mistaken", (Flushed,), {"flushed": flushed})
+def _bug(name: str, what: str, flushed: type[FlushedLog], *kinds: str, **parts: Any) -> PolicyBug:
+    """``parts``: class attributes of the log under it, as in ``bugs.variant``."""
+    parts["flushed"] = flushed
+    made: Callable[[], LogBackend] = type("Mistaken", (Flushed,), parts)
 
     @contextmanager
     def make() -> Iterator[LogBackend]:
@@ -75,8 +89,20 @@ POLICY_BUGS = (
     _bug("commit before sync", "a commit returns when its record is written", CommitsFirst,
          "group"),
     _bug("failure forgotten", "the log goes on after a failed sync of a group", GoesOn, "group"),
+    _bug("latecomers answered", "a sync acknowledges what was written after it began",
+         AnswersLatecomers, COMMITTERS),
+    _bug("latecomers marked", "the watermark covers what was written after the sync began",
+         FlushedLog, COMMITTERS, log_type=MarksLatecomers),
 )  # fmt: skip
 
 SOUND_POLICIES = (
-    _bug("none, flushed", "the policies as they are", FlushedLog, "records", "time", "group"),
+    _bug(
+        "none, flushed",
+        "the policies as they are",
+        FlushedLog,
+        "records",
+        "time",
+        "group",
+        COMMITTERS,
+    ),
 )

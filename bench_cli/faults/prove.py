@@ -16,8 +16,19 @@ from typing import Any, cast
 from bench_cli import registry
 from bench_cli.errors import VerificationFailed
 from bench_cli.evidence import key_of
-from bench_cli.faults import damage, engines, failing, files, kernel, power
+from bench_cli.faults import (
+    committers,
+    damage,
+    engine_failing,
+    engines,
+    failing,
+    files,
+    kernel,
+    power,
+)
+from bench_cli.faults.committers import COMMITTERS
 from bench_cli.faults.crashes import Crashes, Failure, Tally, record
+from bench_cli.faults.engine_kills import KILLERS, failures_of
 from bench_cli.faults.history import POLICIES, steps
 from bench_cli.faults.kills import Killing
 from bench_cli.faults.policies import FLUSH, FLUSHES, Hands, under_policy
@@ -27,12 +38,19 @@ RECORDS = 50
 SEGMENTS = (4096, 8192)
 LARGE, EACH_LARGE = 300, 4  # bytes of all records in one recording of so many: it rotates often
 ROTATED, ROTATED_STEP = 130, 29  # records; one bit and one length in so many
+BITS = 850  # and lengths of a record, closed and left open: about so many damages of each
 PER_RECORDING = 1000  # images; more of one recording say less than another recording
+MANY_IN = 32 << 10  # a segment that holds all records of the large damaged log
 ERRORS_UNDER = (FLUSH + "records", FLUSH + "time", FLUSH + "group")
 """Policies under which calls fail too: each has another way of syncing."""
 MAX_EMPTY = 200  # recordings in a row without an image that is new
 
-SETTINGS = {"record": "record", "every-8": "every", "never": "never"}
+SETTINGS = {
+    "record": "record",
+    "every-8": "every",
+    "never": "never",
+    COMMITTERS: FLUSH + "group",
+}
 """What a policy is called in the settings of a row, where its user syncs the log; those of the log
 itself are called ``flush-<kind>`` in both places."""
 
@@ -43,26 +61,33 @@ Advance = Callable[[int], None]
 class Effort:
     """How much of each layer: distinct images of each policy of a log (``native_images``: of a
     compiled one in the binary format), those of an engine on a log, kills, records of the damaged
-    log, flipped pairs. ``policies`` and ``seed`` choose what is recorded."""
+    log (``native_records`` as with images, of a second one), flipped pairs. ``policies`` and
+    ``seed`` choose what is recorded."""
 
     images: int = 2_000
     native_images: int = 100_000
     engine_images: int = 2_000
     kills: int = 200
+    engine_kills: int = 48  # of each engine on each log
     crashes: int = 0  # of a real kernel's file system
     losses: int = 0  # of the power of its disk
     records: int = 24
+    native_records: int = 500
     pairs: int = 2000
     seed: int = 42
-    policies: tuple[str, ...] = (*POLICIES, *(FLUSH + kind for kind in FLUSHES))
+    policies: tuple[str, ...] = (*POLICIES, *(FLUSH + kind for kind in FLUSHES), COMMITTERS)
 
     def of(self, policy: str, core: str, form: str) -> int:
-        """Images of a policy; of a compiled log that its user syncs a fifth of the usual number,
-        as the flush policies do all that its user can do."""
+        """Images of a policy; with several committers a fifth of the usual number, as making a
+        recording of them takes as long as looking at a hundred images."""
         if (core, form) != ("native", "binary"):
             return self.images
         few = min(self.native_images, max(self.images, self.native_images // 5))
-        return self.native_images if policy.startswith(FLUSH) else few
+        return few if policy == COMMITTERS else self.native_images
+
+    def damaged(self, core: str, form: str) -> int:
+        """Records of the large log, every bit and length of which is tried; 0: none."""
+        return self.native_records if (core, form) == ("native", "binary") else 0
 
 
 THOROUGH = Effort(
@@ -70,6 +95,7 @@ THOROUGH = Effort(
     native_images=1_000_000,
     engine_images=100_000,
     kills=10_000,
+    engine_kills=10_000,
     records=500,
     pairs=200_000,
 )
@@ -149,7 +175,7 @@ def rarely_collected() -> Iterator[None]:
 def work_of(subject: Subject, effort: Effort) -> int:
     """Units that ``prove`` will report, about: one per image."""
     if subject.log is not None:
-        return effort.engine_images
+        return effort.engine_images + effort.engine_kills * 20
     backend = subject.resolve()
     if not _keeps(backend):
         return 0
@@ -157,13 +183,14 @@ def work_of(subject: Subject, effort: Effort) -> int:
     if not _injectable(backend):
         return kills
     core, form = subject.core or backend.core, subject.format
-    return kills + sum(effort.of(policy, core, form) for policy in _policies(backend, effort))
+    images = sum(effort.of(policy, core, form) for policy in _policies(backend, effort))
+    return kills + images + effort.damaged(core, form) * BITS
 
 
 def _policies(backend: LogBackend, effort: Effort) -> list[str]:
     """Those that the log can be put under."""
     committed = Capability.COMMIT in backend.capabilities
-    return [one for one in effort.policies if committed or not one.startswith(FLUSH)]
+    return [one for one in effort.policies if committed or one in POLICIES]
 
 
 def _keeps(backend: LogBackend) -> bool:
@@ -177,7 +204,7 @@ def _injectable(backend: LogBackend) -> bool:
 def prove(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> Proof:
     """Raises what resolving the backend raises; all else is a failure in the proof."""
     if subject.log is not None:
-        return _prove_engine(subject, effort, advance)
+        return _prove_engine(subject, effort, scratch, advance)
     backend = subject.resolve()
     level: Durability = backend.durability({})
     proof = Proof(
@@ -188,7 +215,8 @@ def prove(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> 
         return proof
     tally = Tally()
     if not proof.black_box:
-        proof.settings = tuple(SETTINGS.get(one, one) for one in _policies(backend, effort))
+        covered = [SETTINGS.get(one, one) for one in _policies(backend, effort)]
+        proof.settings = tuple(dict.fromkeys(covered))
         with rarely_collected():
             proof.by_policy = _crash(subject, backend, effort, tally, advance)
         proof.images, proof.lives = tally.images, tally.lives
@@ -198,7 +226,9 @@ def prove(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> 
             if policy in ERRORS_UNDER:
                 over = replace(options, flush=FLUSHES[policy.removeprefix(FLUSH)], clock=Hands())
                 proof.errors += failing.check(backend, over, tally, effort.seed)
-        _damage(backend, options, effort, proof, tally)
+        if COMMITTERS in _policies(backend, effort):
+            proof.errors += failing.check_committers(backend, options, tally, effort.seed)
+        _damage(backend, options, effort, proof, tally, advance)
     elif level.damage == "C2":
         proof.settings = ("never",)
         proof.flips = files.check(backend, subject.format, tally, effort.seed, scratch)
@@ -212,8 +242,8 @@ def prove(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> 
     return proof
 
 
-def _prove_engine(subject: Subject, effort: Effort, advance: Advance) -> Proof:
-    """On a log that is proven by itself: nothing is killed here and no call fails."""
+def _prove_engine(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> Proof:
+    """On a log that is proven by itself."""
     backend, log = subject.engine(), subject.resolve()
     engine = engines.engine_of(backend)
     level = log.durability({}) if engine == "cache" else backend.durability({"wal": subject.log})
@@ -232,20 +262,45 @@ def _prove_engine(subject: Subject, effort: Effort, advance: Advance) -> Proof:
     tally, make = Tally(), engines.recording(engine, backend, log, subject.format)
     with rarely_collected():
         engines.crash(engine, make, effort.engine_images, effort.seed, tally, advance)
+        proof.images, proof.lives = tally.images, tally.lives
+        proof.errors = engine_failing.check(engine, make, tally, effort.seed)
         if level.damage == "C2":
             proof.flips = engines.spoil(make, effort.seed, tally)
-    proof.images, proof.lives, proof.failures = tally.images, tally.lives, tally.failures
+    proof.failures = tally.failures
+    _kill_engine(subject, effort, proof, scratch)
+    advance(effort.engine_kills * 20)
     return proof
 
 
+def _kill_engine(subject: Subject, effort: Effort, proof: Proof, scratch: Path) -> None:
+    def program(killing: Killing) -> list[str]:
+        asked = json.dumps(asdict(killing) | {"log": subject.log})
+        return [sys.executable, "-m", KILLERS, asked]
+
+    found = _judged(subject, effort.engine_kills, effort.seed, scratch, program)
+    proof.kills, proof.acknowledged = found["kills"], found["acknowledged"]
+    proof.failures += failures_of(found)
+
+
 def _damage(
-    backend: LogBackend, options: LogOptions, effort: Effort, proof: Proof, tally: Tally
+    backend: LogBackend,
+    options: LogOptions,
+    effort: Effort,
+    proof: Proof,
+    tally: Tally,
+    advance: Advance,
 ) -> None:
-    """Everywhere in a small log, and here and there in one of several segments."""
-    seed = effort.seed
-    small = damage.check(backend, options, tally, seed, effort.records, effort.pairs)
-    long = damage.check(backend, options, tally, seed, ROTATED, pairs=100, step=ROTATED_STEP)
-    for hurt in (small, long):
+    """Everywhere in a small log and in one of many records, here and there in one of several
+    segments."""
+    seed, many = effort.seed, effort.damaged(proof.core, proof.format)
+    hurts = [
+        damage.check(backend, options, tally, seed, effort.records, effort.pairs),
+        damage.check(backend, options, tally, seed, ROTATED, pairs=100, step=ROTATED_STEP),
+    ]
+    if many:
+        whole = replace(options, segment_size=MANY_IN * -(-many // 500))
+        hurts.append(damage.check(backend, whole, tally, seed, many, effort.pairs, advance=advance))
+    for hurt in hurts:
         proof.flips += hurt.flips
         proof.damages += hurt.cuts + hurt.moved + hurt.pairs
 
@@ -290,11 +345,15 @@ def crash(
     where = f"policy={policy} segment={segment} seed={seed}"
     size = 0 if seed % EACH_LARGE else LARGE
     planned = steps(seed, RECORDS, policy if policy in POLICIES else "never", size=size)
-    if policy.startswith(FLUSH):
+    if policy == COMMITTERS:
+        disk, history = committers.record(backend, options, seed)
+        options = committers.under(options, None)
+    elif policy.startswith(FLUSH):
         flush = FLUSHES[policy.removeprefix(FLUSH)]
         options = replace(options, flush=flush, clock=Hands())
-        planned = under_policy(planned, seed)
-    disk, history = record(backend, options, planned)
+        disk, history = record(backend, options, under_policy(planned, seed))
+    else:
+        disk, history = record(backend, options, planned)
     for complaint in history.complaints:
         tally.fail("A", complaint, where)
     Crashes(backend, options, disk, history, tally, where, seed).check(min(most, PER_RECORDING))

@@ -26,7 +26,8 @@ class Op(NamedTuple):
     """One operation. ``kind`` is one of: create, unlink, rename, mkdir (of ``names`` in the
     folder ``folder``), write, store (``data`` at ``offset`` of ``file``), size (``file`` is now
     ``offset`` bytes long, and reads zero behind its earlier end), sync (``file``, bytes
-    ``offset``..``end``; -1: all of it), syncdir (``folder``), failed-sync (as sync)."""
+    ``offset``..``end``; -1: all of it), syncdir (``folder``), failed-sync (as sync). A sync during
+    which others went on covers what was done before operation ``since``, when it began."""
 
     kind: str
     file: int = 0
@@ -35,6 +36,7 @@ class Op(NamedTuple):
     end: int = -1
     folder: str = ""
     names: tuple[str, ...] = ()
+    since: int = -1
 
 
 Fault = Callable[[str], int]
@@ -191,14 +193,19 @@ class Recorder:
         self.sync_range(self._open[fd].file, 0, -1)
 
     def sync_range(self, file: int, start: int, end: int) -> None:
+        began = len(self.ops)
         try:
             self._ask("sync")
         except InterruptedError:
             raise  # nothing was reported of the device
         except OSError:
-            self.ops.append(Op("failed-sync", file, start, end=end))
+            self._synced("failed-sync", file, start, end, began)
             raise
-        self.ops.append(Op("sync", file, start, end=end))
+        self._synced("sync", file, start, end, began)
+
+    def _synced(self, kind: str, file: int, start: int, end: int, began: int) -> None:
+        since = began if began < len(self.ops) else -1
+        self.ops.append(Op(kind, file, start, end=end, since=since))
 
     def map(self, fd: int, length: int) -> RecordedMapping:
         self._ask("map")

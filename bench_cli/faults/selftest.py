@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench_cli.faults import damage, engines, failing
+from bench_cli.faults import committers, damage, engines, failing
 from bench_cli.faults.bugs import BUGS, SOUND, Bug
 from bench_cli.faults.crashes import Crashes, Failure, Tally, record
 from bench_cli.faults.engine_bugs import ENGINE_BUGS, SOUND_ENGINES, EngineBug
@@ -57,7 +57,9 @@ def _engine(bug: EngineBug, tally: Tally) -> None:
 
 def _policies(bug: PolicyBug, tally: Tally) -> None:
     with bug.make() as backend:
-        for kind in bug.kinds:
+        if committers.COMMITTERS in bug.kinds:
+            _committed(backend, tally)
+        for kind in (one for one in bug.kinds if one != committers.COMMITTERS):
             options = replace(OPTIONS, flush=FLUSHES[kind], clock=Hands())
             for seed in range(SEEDS):
                 planned = under_policy(steps(seed, 40, "never"), seed)
@@ -69,6 +71,15 @@ def _policies(bug: PolicyBug, tally: Tally) -> None:
                     Crashes(backend, options, disk, history, tally, where, seed, 50).check(IMAGES)
             if not tally.enough:
                 failing.check(backend, options, tally, seed=1)
+
+
+def _committed(backend: LogBackend, tally: Tally) -> None:
+    for seed in range(SEEDS):
+        disk, history = committers.record(backend, OPTIONS, seed)
+        where, options = f"seed={seed} committers", committers.under(OPTIONS, None)
+        Crashes(backend, options, disk, history, tally, where, seed, 50).check(IMAGES)
+        if tally.enough:
+            return
 
 
 def _crashes(backend: LogBackend, tally: Tally) -> None:

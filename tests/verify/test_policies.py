@@ -89,7 +89,10 @@ def test_nothing_is_found_in_a_sound_policy() -> None:
 def test_a_compiled_log_in_the_binary_format_is_looked_at_longest() -> None:
     effort = Effort()
     assert effort.of("flush-group", "native", "binary") == 100_000
-    assert effort.of("record", "native", "binary") == 20_000
+    assert effort.of("record", "native", "binary") == 100_000
+    assert effort.of("committers", "native", "binary") == 20_000
+    assert effort.damaged("native", "binary") == 500
+    assert effort.damaged("python", "binary") == effort.damaged("native", "text") == 0
     others = (("native", "text"), ("python", "binary"))
     assert {effort.of("flush-group", core, form) for core, form in others} == {2_000}
     assert replace(effort, images=50, native_images=50).of("never", "native", "binary") == 50

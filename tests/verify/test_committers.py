@@ -1,0 +1,98 @@
+"""What several threads commit is recorded the same way each time, and survives every crash."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+
+import pytest
+
+from bench_cli.faults import committers, failing
+from bench_cli.faults.crashes import Crashes, Tally
+from bench_cli.faults.images import DiskState
+from bench_cli.faults.policy_bugs import POLICY_BUGS, PolicyBug
+from bench_cli.faults.prove import Subject, crash
+from bench_cli.faults.recorder import HOME, Op, Recorder
+from bench_cli.faults.selftest import caught
+from bench_cli.interfaces import LogOptions
+from tests.contract.log_backends import FORMATS, STORED, label, load
+
+PYTHON = "bench_cli.wal.log:BasicBackend"
+LATECOMERS = [bug for bug in POLICY_BUGS if committers.COMMITTERS in bug.kinds]
+
+
+def shape(ops: list[Op]) -> list[tuple[str, int, int, int]]:
+    """All of the operations but what random salts are in."""
+    return [(op.kind, op.offset, len(op.data), op.since) for op in ops]
+
+
+@pytest.mark.parametrize("place", STORED, ids=label)
+def test_the_same_seed_records_the_same_whoever_leads(place: str) -> None:
+    for seed in range(3):
+        first, second = (committers.record(load(place), LogOptions("text"), seed) for _ in range(2))
+        assert shape(first[0].ops) == shape(second[0].ops)
+        assert first[1].needs[-1] == second[1].needs[-1]
+        assert any(op.since >= 0 for op in first[0].ops)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("place", STORED, ids=label)
+def test_no_acknowledged_commit_is_lost(place: str, format: str) -> None:
+    tally, options = Tally(), LogOptions(format)
+    for seed in range(4):
+        disk, history = committers.record(load(place), options, seed)
+        assert history.complaints == []
+        assert history.now.attempted == committers.RECORDS
+        under = committers.under(options, None)
+        Crashes(load(place), under, disk, history, tally, "", seed, again=90).check(150)
+    assert tally.failures == []
+    assert tally.images > 300
+
+
+@pytest.mark.parametrize("place", STORED, ids=label)
+def test_nobody_is_answered_by_a_sync_that_failed(place: str) -> None:
+    tally = Tally()
+    assert failing.check_committers(load(place), LogOptions("binary"), tally, seed=3) > 10
+    assert tally.failures == []
+
+
+def test_a_failed_sync_ends_all_who_wait() -> None:
+    fault = committers.Once(1, errno.EIO)
+    while fault.call != "sync":
+        fault = committers.Once(fault.at + 1, errno.EIO)
+        _, history = committers.record(load(PYTHON), LogOptions("binary"), 5, fault)
+    assert history.complaints == []
+    assert history.now.promised == 0 < history.now.written < committers.RECORDS
+
+
+@pytest.mark.parametrize("bug", LATECOMERS, ids=lambda bug: bug.name)
+def test_only_commits_during_a_sync_tell_of_mistakes_with_latecomers(bug: PolicyBug) -> None:
+    assert caught(bug) is not None
+    assert caught(replace(bug, kinds=("group", "record", "time"))) is None
+
+
+def test_it_is_replayed_by_its_name() -> None:
+    subject, tally = Subject("wal.basic", "python", "binary"), Tally()
+    crash(subject, subject.resolve(), committers.COMMITTERS, 4096, 2, tally, most=40)
+    assert tally.failures == []
+    assert tally.images >= 20
+
+
+def test_a_sync_covers_what_was_written_before_it_began() -> None:
+    disk = Recorder({"file": b"a" * 1536})
+    fd = disk.open(HOME / "file", 2)
+    disk.pwrite(fd, b"b" * 512, 0)
+
+    def meanwhile(call: str) -> int:
+        disk.fault = lambda call: 0
+        disk.pwrite(fd, b"c" * 512, 512)
+        disk.pwrite(fd, b"d", 1024)
+        return 0
+
+    disk.fault = meanwhile
+    disk.sync(fd)
+    state = DiskState(disk, seed=1)
+    for op in disk.ops:
+        state.do(op)
+    found = {(image or {})["file"][0:1536:512] for image in state.images(100)}
+    assert found == {b"baa", b"bca", b"bad", b"bcd"}
