@@ -110,6 +110,7 @@ cdef int switch_over(NativeLog self) except -1:
     drop_mapping(self)
     if relay.base != NULL:
         self.view, self.base, relay.base = relay.view, relay.base, NULL
+        memset(&relay.view, 0, sizeof(relay.view))  # the collector looks at what it holds
         self.files.base = self.base
     self.segment = relay.segment
     self.files.fd, self.seed = relay.fd, relay.seed
