@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,10 +42,15 @@ if TYPE_CHECKING:
     "a compiled log in the binary format 100,000].",
 )
 @click.option(
-    "--kills", type=click.IntRange(0), metavar="N", help="SIGKILLs of each log's writer [200]."
+    "--kills",
+    type=click.IntRange(0),
+    metavar="N",
+    help="SIGKILLs of each log's writer [200], and of each engine's on one [48].",
 )
 @click.option(
-    "--thorough", is_flag=True, help="1,000,000 images of each policy and 10,000 kills of each log."
+    "--thorough",
+    is_flag=True,
+    help="1,000,000 images of each policy, 100,000 of each engine on a log, 10,000 kills of each.",
 )
 @click.option(
     "--real-kernel",
@@ -83,6 +89,13 @@ if TYPE_CHECKING:
 @click.option(
     "--json", "json_to", metavar="FILE", help="Also write the result as JSON; - is stdout."
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Prove so many at a time, each in a process of its own [one per core; with "
+    "--real-kernel 1].",
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
 def command(
     backends: Sequence[str],
@@ -98,6 +111,7 @@ def command(
     replay: Path | None,
     allow_code: bool,
     json_to: str | None,
+    jobs: int | None,
     quiet: bool,
 ) -> int:
     """Prove what a log survives, and a pool or a cache on it.
@@ -124,7 +138,8 @@ def command(
     effort = _effort(images, kills, seed, thorough)
     if real_kernel:
         effort = _with_kernel(effort, thorough)
-    proofs = _prove(subjects, effort, quiet)
+    at_a_time = jobs or (1 if real_kernel else len(os.sched_getaffinity(0)))
+    proofs = _prove(subjects, effort, at_a_time, quiet)
     return _report(proofs, json_to)
 
 
@@ -136,7 +151,7 @@ def _effort(images: int | None, kills: int | None, seed: int, thorough: bool) ->
     effort = replace(THOROUGH if thorough else Effort(), seed=seed)
     if images is not None:
         effort = replace(effort, images=images, native_images=images, engine_images=images)
-    return effort if kills is None else replace(effort, kills=kills)
+    return effort if kills is None else replace(effort, kills=kills, engine_kills=kills)
 
 
 def _with_kernel(effort: Effort, thorough: bool) -> Effort:
@@ -203,24 +218,16 @@ def _of_twin(
 _RECORDED = ("wal.basic", "wal.mmap")
 
 
-def _prove(subjects: Sequence[Subject], effort: Effort, quiet: bool) -> list[Proof]:
-    from bench_cli import evidence, places
-    from bench_cli.faults.engines import engine_of
-    from bench_cli.faults.prove import prove, work_of
-    from bench_cli.filesystem import CLOCK
+def _prove(subjects: Sequence[Subject], effort: Effort, jobs: int, quiet: bool) -> list[Proof]:
+    from bench_cli import places
+    from bench_cli.faults.prove import work_of
+    from bench_cli.faults.workers import prove_all
 
     scratch = places.scratch_dir()
     scratch.mkdir(parents=True, exist_ok=True)
-    proofs = []
     total = sum(work_of(subject, effort) for subject in subjects)
     with counting(total, quiet=quiet) as advance:
-        for subject in subjects:
-            evidence.code_digest(engine_of(subject.engine()))  # of what is loaded, not of later
-            began = CLOCK.now_ns()
-            proof = prove(subject, effort, scratch, advance)
-            proof.seconds = (CLOCK.now_ns() - began) / 1e9
-            proofs.append(proof)
-    return proofs
+        return prove_all(subjects, effort, scratch, jobs, advance)
 
 
 def _report(proofs: Sequence[Proof], json_to: str | None) -> int:

@@ -16,6 +16,7 @@ import random
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any, cast
 from bench_cli import registry
 from bench_cli.errors import BenchError
 from bench_cli.faults import caches, engines, pools
+from bench_cli.faults.crashes import Failure
 from bench_cli.faults.explore import Bound, Bounds, Broken
 from bench_cli.faults.kills import (
     Eras,
@@ -37,6 +39,7 @@ from bench_cli.faults.kills import (
 from bench_cli.faults.recorder import Recorder
 from bench_cli.interfaces import Capability, LogBackend
 
+KILLERS = "bench_cli.faults.engine_kills"  # by this name it is run
 ACTIONS = {"rewards": 60, "cache": 40}  # of one life
 SEGMENTS = {"rewards": 8 << 10, "cache": 32 << 10}
 MOMENTS_NS = (100_000, 6_000_000)  # of the second kind is what a snapshot takes on a disk
@@ -235,6 +238,17 @@ def run(killing: EngineKilling) -> KeptOfEngine:
                 kept.images.append(image)
                 kept.settings.append(lives.setting())
     return kept
+
+
+def failures_of(found: Mapping[str, Any]) -> list[Failure]:
+    """Of the JSON that this program writes."""
+    return [
+        Failure("C", reason, "", {name: base64.b64decode(data) for name, data in image.items()},
+                setting)
+        for reason, image, setting in zip(
+            found["failures"], found["images"], found["settings"], strict=True
+        )
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

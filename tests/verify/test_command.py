@@ -12,13 +12,15 @@ from tests.cli.conftest import Bench, bench, project
 
 __all__ = ["bench", "project"]  # fixtures
 
-SMALL = ("--core", "python", "--format", "binary", "--images", "50", "--kills", "2", "--quiet")
+SMALL = ("--core", "python", "--format", "binary", "--images", "50", "--kills", "2", "--quiet",
+         "--jobs", "1")  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few damages and no failed calls: these tests are about the command."""
     monkeypatch.setattr("bench_cli.faults.prove.failing.check", lambda *arguments: 1)
+    monkeypatch.setattr("bench_cli.faults.prove.engine_failing.check", lambda *arguments: 3)
     monkeypatch.setattr(
         "bench_cli.faults.prove.damage.check",
         lambda *arguments, **_: damage_of_few(*arguments[:4]),
@@ -73,6 +75,10 @@ def test_a_pool_is_proven_on_each_log(
     stored = json.loads((project / "results" / "verified.json").read_text())["proofs"]
     assert set(stored) == {f"rewards.pool+wal.{log}/python/binary" for log in ("basic", "mmap")}
     assert all(proof["images"] >= 50 for proof in stored.values())
+    assert {(proof["kills"], proof["errors"], proof["flips"]) for proof in stored.values()} == {
+        (2, 3, 7)
+    }
+    assert "2 kills, 3 errors, 7 damages" in ended.out
 
 
 def test_a_file_that_is_no_kept_image_is_refused(bench: Bench, project: Path) -> None:
