@@ -1,10 +1,12 @@
-"""Layer E for an engine on a log: every bit and every length of its snapshots, and here and there
-in its log. What is recovered must be what was done; less of it must be told, and so must a damaged
-snapshot that would have been used."""
+"""Layer E for an engine on a log: every bit and every length of its snapshots, a full one and one
+that adds to it, each of them gone or in the place of another, and here and there in its log. What
+is recovered must be what was done; less of it must be told, and so must a damaged snapshot that
+would have been used."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import permutations
 
 from bench_cli.errors import BenchError
 from bench_cli.faults.crashes import Tally
@@ -40,13 +42,31 @@ def check(life: Life, tally: Tally, where: str, step: int = 1) -> int:
 
 
 def _damages(whole: Content, step: int) -> Iterator[tuple[str, Content]]:
+    snapshots = [name for name in whole if SNAPSHOT in name]
+    for name in snapshots:
+        for what, data in _of_snapshot(whole[name], step):
+            yield f"{name}: {what}", whole | {name: data}
+        yield f"{name} is gone", {other: whole[other] for other in whole if other != name}
+    for name, other in permutations(snapshots, 2):
+        yield f"{name} is {other}", whole | {name: whole[other]}
     for name, data in whole.items():
-        one = {name: data}
-        bits, lengths = (step, step) if SNAPSHOT in name else (LOG_STEP, LOG_STEP)
-        for what, content, _ in single_bits(one, bits):
-            yield what, whole | content
-        for what, content, _ in truncations(one, lengths):
-            yield what, whole | content
+        if name not in snapshots:
+            one = {name: data}
+            for what, content, _ in single_bits(one, LOG_STEP):
+                yield what, whole | content
+            for what, content, _ in truncations(one, LOG_STEP):
+                yield what, whole | content
+
+
+def _of_snapshot(data: bytes, step: int) -> Iterator[tuple[str, bytes]]:
+    """All of it counts, zeros at its end too: it says how long it is."""
+    for bit in range(0, 8 * len(data), step):
+        at = bit // 8
+        yield f"bit {bit}", data[:at] + bytes([data[at] ^ 1 << bit % 8]) + data[at + 1 :]
+    for length in range(0, len(data), step):
+        yield f"cut to {length}", data[:length]
+    for more in (b"\0", b"\1" * 512):
+        yield f"{len(more)} bytes longer", data + more
 
 
 def _silent(life: Life, content: Content, steps: int, used: set[str]) -> str | None:
@@ -62,7 +82,8 @@ def _silent(life: Life, content: Content, steps: int, used: set[str]) -> str | N
         return None
     if found < steps:
         return f"{steps - found} steps are missing in silence"
-    spoilt = [n for n in used if content[n] != life.disk.contents()[n]]
+    whole = life.disk.contents()
+    spoilt = [name for name in used if name in content and content[name] != whole[name]]
     return f"nothing is told of {spoilt[0]}" if spoilt else None
 
 
