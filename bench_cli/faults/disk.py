@@ -67,13 +67,14 @@ class Epoch:
 
 
 def epochs_of(events: Iterable[Event]) -> list[Epoch]:
-    """The last one is not ended by a flush."""
+    """The last one is not ended by a flush. Of several threads an earlier acknowledgement may be
+    told later."""
     epochs = [Epoch()]
     for event in events:
         if event.kind == WROTE:
             epochs[-1].writes.append((event.numbers[0], event.data))
         elif event.kind == ACKNOWLEDGED:
-            epochs[-1].synced = event.numbers[1]
+            epochs[-1].synced = max(epochs[-1].synced, event.numbers[1])
         else:
             epochs.append(Epoch(synced=epochs[-1].synced))
     return epochs

@@ -23,11 +23,13 @@ import select
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from bench_cli.faults import fuse, kernel, mounts
 from bench_cli.faults.crashes import Failure
@@ -42,8 +44,8 @@ from bench_cli.faults.disk import (
     events_of,
     images,
 )
-from bench_cli.faults.kills import SEGMENT, Eras, Killing, forked, judge, write
-from bench_cli.interfaces import LogBackend, LogOptions
+from bench_cli.faults.kills import RECORDS, SEGMENT, Eras, Killing, forked, judge, payload, write
+from bench_cli.interfaces import Capability, CommittedLog, FlushPolicy, LogBackend, LogOptions
 
 SIZE = 10 << 20  # of the disk; the least journal, 4 MiB, may be no more than half of it
 LIVES = 4  # of one log
@@ -55,6 +57,10 @@ WRITTEN_BACK = ("nobody", "pages", "all")
 syncs themselves bring to the disk is there. ``all`` syncs the file system too, once in
 ``EACH_SYNCED`` times, which makes up for a sync that the writer left out."""
 EACH_SYNCED = 8
+FLUSHES = (None, FlushPolicy("record"), FlushPolicy("group"))
+"""Policies of the log, each for as many lives as there are ways to write back. None: its user syncs
+it."""
+COMMITTERS = 4  # threads that commit to one under a policy
 _UUID = "8b0c3a35-6f5e-4a0e-9a55-0d8b8b1f2c61"  # any; always the same, as is all that can be
 _MAKE = (
     "mkfs.ext4", "-q", "-F", "-b", "4096", "-N", "64", "-J", "size=4", "-U", _UUID,
@@ -132,6 +138,26 @@ class Notes:
         self._heard = self._heard[whole:]
 
 
+def commit(backend: LogBackend, directory: Path, options: LogOptions, life: int, pipe: int) -> None:
+    """What ``kills.write`` is to a log, to one under a flush policy: several threads, each of which
+    waits for its record. Records get their numbers by turns, so that each holds its own."""
+    log = cast(CommittedLog, backend.open(directory, options))
+    at, turn = log.stats().last_sequence, threading.Lock()
+
+    def work() -> None:
+        nonlocal at
+        for _ in range(RECORDS // COMMITTERS):
+            with turn:
+                at = own = log.append(payload(life, at + 1))
+            log.wait(own)
+            os.write(pipe, _ACK.pack(own, own))
+
+    with ThreadPoolExecutor(COMMITTERS) as threads:
+        for ended in [threads.submit(work) for _ in range(COMMITTERS)]:
+            ended.result()
+    log.close()
+
+
 class Machine:
     """A disk, and what is mounted of it. ``options``: of the ext4 that the writer works on."""
 
@@ -153,10 +179,9 @@ class Machine:
         subprocess.run([*_MAKE, str(self._file)], check=True, capture_output=True)
         return self._file.read_bytes()
 
-    def used(
-        self, start: bytes, backend: LogBackend, options: LogOptions, life: int
-    ) -> list[Event]:
-        """What a writer's life asks of a disk that holds ``start``, mounting included."""
+    def used(self, start: bytes, life: int, work: Callable[[Path, int], None]) -> list[Event]:
+        """What a life asks of a disk that holds ``start``, mounting included. ``work`` is given the
+        folder of the log and a pipe for acknowledgements."""
         hearing, telling = os.pipe()
         with self._serving(start, hearing):
             os.close(hearing)
@@ -165,7 +190,7 @@ class Machine:
                 mounts.mounted(device, self._place, "ext4", self.options) as place,
             ):
                 log = place / "log"
-                writer = forked(lambda _: write(backend, log, options, life, telling))
+                writer = forked(lambda _: work(log, telling))
                 os.close(telling)
                 self._write_back_until(writer[1], log, life)
                 _ended(writer)
@@ -271,12 +296,24 @@ class Losses:
             if self._enough:
                 return
             _must_be_heard()
-            life = self._killing.seed << 20 | self._lives
             self._lives += 1
+            life = self._killing.seed << 20 | self._lives
             eras.append((last + 1, life))
-            events = self._machine.used(start, self._backend, self._options, life)
+            events = self._machine.used(start, life, self._writer(life))
             self.found.flushes += sum(event.kind == FLUSHED for event in events)
             start, last = self._judge(start, events, eras, last, random.Random(life))
+
+    @property
+    def _flush(self) -> FlushPolicy | None:
+        """Of this life."""
+        if Capability.COMMIT not in self._backend.capabilities:
+            return None
+        return FLUSHES[(self._lives - 1) // len(WRITTEN_BACK) % len(FLUSHES)]
+
+    def _writer(self, life: int) -> Callable[[Path, int], None]:
+        options = replace(self._options, flush=self._flush)
+        work = commit if options.flush else write
+        return lambda log, pipe: work(self._backend, log, options, life, pipe)
 
     def _judge(
         self, start: bytes, events: list[Event], eras: Eras, last: int, draw: random.Random
@@ -309,7 +346,8 @@ class Losses:
         return True
 
     def _keep(self, reason: str, image: Image, disk: bytearray, files: dict[str, str]) -> None:
-        where = f"seed {self._killing.seed}, life {self._lives}, {image.where}"
+        policy = f" under {self._flush.kind}" if self._flush else ""
+        where = f"seed {self._killing.seed}, life {self._lives}{policy}, {image.where}"
         zipped = base64.b64encode(gzip.compress(disk, 1)).decode()
         self.found.failures.append(Lost(reason, where, zipped, files))
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from bench_cli.faults.bugs import NoSync, Variant
 from bench_cli.interfaces import Apply, Buffer, Capability, LogOptions, Recovery
+from bench_cli.wal.flush import FlushedLog
 from bench_cli.wal.log import BasicBackend, FileLog
 
 
@@ -72,6 +74,21 @@ class Unchecking(Closed):
 class _Unsynced(FileLog):
     def sync(self) -> None:
         """Says that it is done."""
+
+
+class _Hasty(FlushedLog):
+    def _made_durable(self, sequence: int) -> None:
+        super()._made_durable(self._last)
+
+
+class Hasty(Closed):
+    """A sync is taken to cover what was written while it ran."""
+
+    name = "hasty"
+
+    def open(self, directory: Path, options: LogOptions) -> FileLog:
+        log = super().open(directory, replace(options, flush=None))
+        return log if options.flush is None else cast(FileLog, _Hasty(log, options.flush))
 
 
 class Unsynced(Closed):

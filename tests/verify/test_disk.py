@@ -60,6 +60,10 @@ def test_an_acknowledgement_holds_until_the_next_one() -> None:
     assert [len(epoch.writes) for epoch in (first, second, third)] == [1, 2, 0]
 
 
+def test_an_earlier_acknowledgement_that_is_told_later_takes_nothing_back() -> None:
+    assert [epoch.synced for epoch in epochs_of([synced(5), synced(4), FLUSH])] == [5, 5]
+
+
 def test_a_write_is_cut_where_sectors_end() -> None:
     cut = pieces([(AT + SECTOR, bytes(range(4)) * 256)], SECTOR)
     assert [(at, len(data)) for at, data in cut] == [(AT + 512, 512), (AT + 1024, 512)]

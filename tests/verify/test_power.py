@@ -39,15 +39,16 @@ def found(command: list[str]) -> dict[str, Any]:
     return result
 
 
-def without_flushes(killing: Killing) -> list[str]:
-    """An ext4 that asks its disk for no flush: what is synced is written, and no more."""
-    program = (
-        "import sys\nfrom bench_cli.faults import power\n"
-        "power.Machine.options = 'barrier=0'\n"
-        "power.main(sys.argv[1])\n"
-    )
+def changed(killing: Killing, change: str) -> list[str]:
+    """The same, after a statement that changes ``power``."""
+    program = f"import sys\nfrom bench_cli.faults import power\n{change}\npower.main(sys.argv[1])\n"
     *alone, _, _, text = power.command(killing)
     return [*alone, "-c", program, text]
+
+
+NO_FLUSHES = "power.Machine.options = 'barrier=0'"
+"""An ext4 that asks its disk for no flush: what is synced is written, and no more."""
+ONLY_GROUPS = "power.FLUSHES = power.FLUSHES[-1:]"
 
 
 @needs_power
@@ -71,7 +72,21 @@ def test_a_sync_that_flushes_nothing_is_caught_and_its_disk_is_kept(tmp_path: Pa
 
 @needs_power
 def test_pages_that_reached_the_disk_without_a_flush_are_lost(tmp_path: Path) -> None:
-    assert found(without_flushes(asked(SOUND, 80, tmp_path)))["failures"] != []
+    assert found(changed(asked(SOUND, 80, tmp_path), NO_FLUSHES))["failures"] != []
+
+
+@needs_power
+def test_what_several_threads_commit_survives_the_loss_of_power(tmp_path: Path) -> None:
+    result = found(changed(asked(SOUND, 30, tmp_path), ONLY_GROUPS))
+    assert result["failures"] == []
+    assert result["losses"] == 30
+
+
+@needs_power
+def test_a_group_that_answers_those_who_came_during_its_sync_is_caught(tmp_path: Path) -> None:
+    killing = asked("tests.verify.liars:Hasty", 400, tmp_path)
+    (lost,) = found(changed(killing, ONLY_GROUPS))["failures"]
+    assert "under group" in lost["where"]
 
 
 @needs_power
