@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from bench_cli.catalogue import Catalogue
+from bench_cli.flushing import parse_flush
 from bench_cli.scenario import Scenario, limit_cells, load
 
 from .conftest import shipped_catalogue
@@ -59,3 +61,29 @@ def test_published_record_sizes_and_recoveries_are_all_there(real: Catalogue) ->
         (c.params["entries"], c.params["removes"]) for c in cells if c.workload == "wal.recover"
     ]
     assert recoveries == [(100, "none"), (1000, "none"), (500, "half")]
+
+
+def test_the_whole_matrices_of_logs_hold_every_format(real: Catalogue) -> None:
+    for name in ("wal-full", "durability-full"):
+        cells = [c for s in shipped([name], real) for c in s.cells if c.workload == "wal.append"]
+        assert {c.params["format"] for c in cells} == {"binary", "text", "jsonl"}
+
+
+def test_the_whole_matrix_of_durability_holds_every_policy_crowd_and_recovery(
+    real: Catalogue,
+) -> None:
+    cells = [c for s in shipped(["durability-full"], real) for c in s.cells]
+    flushed = {parse_flush(str(c.params["flush"])).kind for c in cells if "flush" in c.params}
+    assert flushed == {"never", "async", "records", "bytes", "time", "record", "group"}
+    commits = {
+        (c.params["committers"], c.plan.rate_per_s > 0)
+        for c in cells
+        if c.workload == "wal.commit" and (c.plan.latency or c.plan.rate_per_s)
+    }
+    assert commits == set(product([1, 4, 16, 64], [False, True]))
+    recoveries = {
+        (c.params["snapshot"], c.params["workers"])
+        for c in cells
+        if c.workload == "rewards.recover"
+    }
+    assert recoveries == set(product(["none", "full", "incremental"], [1, 2, 4]))
