@@ -33,31 +33,6 @@ def mount(source: str, target: Path, kind: str, options: str = "") -> None:
         raise _error(f"mount {kind} at {target}")
 
 
-def write_back(path: Path) -> None:
-    """Have its dirty pages written, without waiting and without a flush of the device. A file that
-    is gone meanwhile needs none."""
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        start_and_length = (ctypes.c_int64(0), ctypes.c_int64(0))
-        if _LIBC.sync_file_range(file, *start_and_length, _START_WRITING):
-            raise _error(f"write {path} back")
-    finally:
-        os.close(file)
-
-
-def sync_all_of(place: Path) -> None:
-    """The file system that is mounted there."""
-    folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if _LIBC.syncfs(folder):
-            raise _error(f"sync {place}")
-    finally:
-        os.close(folder)
-
-
 def unmount(target: Path) -> None:
     if _LIBC.umount2(os.fsencode(target), 0):
         raise _error(f"unmount {target}")
@@ -104,6 +79,31 @@ def _attached(backing: int, flags: int) -> tuple[int, str]:
         else:
             return device, name
     raise OSError(errno.EBUSY, "no loop device is free")
+
+
+def write_back(path: Path) -> None:
+    """Have its dirty pages written, without waiting and without a flush of the device. A file that
+    is gone meanwhile needs none."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        start_and_length = (ctypes.c_int64(0), ctypes.c_int64(0))
+        if _LIBC.sync_file_range(file, *start_and_length, _START_WRITING):
+            raise _error(f"write {path} back")
+    finally:
+        os.close(file)
+
+
+def sync_all_of(place: Path) -> None:
+    """The file system that is mounted there."""
+    folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if _LIBC.syncfs(folder):
+            raise _error(f"sync {place}")
+    finally:
+        os.close(folder)
 
 
 def _error(what: str) -> OSError:
