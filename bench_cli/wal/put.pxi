@@ -82,14 +82,20 @@ cdef int load_segment(NativeLog self) except -1:
     if self.segments.prepares:  # from there on make_room has the next one prepared
         self.full -= self.full // 8
     if self.storage == MAPPED and self.base == NULL:
-        PyObject_GetBuffer(self.segment.buffer, &self.view, PyBUF_WRITABLE)
-        self.base = <uint8_t *>self.view.buf
+        self.base = hold_mapping(self.segment, &self.view)
         self.files.base = self.base
         self.ready = UINT64_MAX
     self.room = min(self.full, self.ready)
     self.begins = self.segments.begins
     self.deadline = self.segments.started + self.period
     return 0
+
+
+cdef uint8_t *hold_mapping(segment, Py_buffer *view) except NULL:
+    """Where it is mapped. What is held is not the memoryview: the collector may take that apart
+    before the log that it belongs to lets go, and then finds it in use."""
+    PyObject_GetBuffer(segment.buffer.obj, view, PyBUF_WRITABLE)
+    return <uint8_t *>view.buf
 
 
 cdef void drop_mapping(NativeLog self) noexcept:

@@ -34,8 +34,7 @@ cdef class Relay:
     def offer(self, segment, retired, then):
         self.fd, self.seed, self.room = segment.fd, segment.seed, segment.room
         if isinstance(segment, MappedSegment):
-            PyObject_GetBuffer(segment.buffer, &self.view, PyBUF_WRITABLE)
-            self.base = <uint8_t *>self.view.buf
+            self.base = hold_mapping(segment, &self.view)
         self.retired, self.then = retired, then
         self.segment = segment
 
