@@ -1,0 +1,35 @@
+"""Proofs in processes of their own are those of one process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench_cli import evidence
+from bench_cli.errors import VerificationFailed
+from bench_cli.faults.prove import Effort, Proof, Subject
+from bench_cli.faults.workers import prove_all
+
+FEW = Effort(kills=2)
+SUBJECTS = [
+    Subject(f"tests.verify.liars:{name}", None, "binary", allow_code=True)
+    for name in ("Closed", "Unchecking")
+]
+
+
+def test_each_subject_is_proven_by_itself_and_told_of(tmp_path: Path) -> None:
+    told: list[int] = []
+    proofs = prove_all(SUBJECTS, FEW, tmp_path, 2, told.append)
+    assert [proof.backend for proof in proofs] == [subject.backend for subject in SUBJECTS]
+    assert [proof.holds for proof in proofs] == [True, False]
+    assert all(isinstance(proof, Proof) and proof.seconds > 0 for proof in proofs)
+    assert sum(told) == len(SUBJECTS) * 20 * FEW.kills
+
+
+def test_sources_that_change_meanwhile_end_the_proof(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "code_digest", lambda engine: "an earlier one")
+    with pytest.raises(VerificationFailed, match="the sources changed"):
+        prove_all(SUBJECTS, FEW, tmp_path, 2, lambda count: None)
