@@ -12,10 +12,12 @@ from typing import Any
 
 from bench_cli.cache import python as cache
 from bench_cli.cache import replay
+from bench_cli.errors import LogError, SnapshotFailed
 from bench_cli.faults.bugs import Between, Bug, replaced_in
-from bench_cli.interfaces import FileSystem, LogOptions, SnapshotInfo
+from bench_cli.filesystem import SYSTEM
+from bench_cli.interfaces import Buffer, FileSystem, LogOptions, SnapshotInfo
 from bench_cli.rewards import pool
-from bench_cli.rewards.queue import Queue
+from bench_cli.rewards.queue import Interrupts, Queue
 from bench_cli.rewards.snapshot import Frozen
 from bench_cli.wal import snapshot
 from bench_cli.wal.snapshot import Folder, Found
@@ -76,9 +78,8 @@ class MistakenPool(pool.Pool):
         incremental: bool = False,
         file_system: FileSystem | None = None,
     ) -> SnapshotInfo:
-        assert file_system is not None
         if self._over is None:
-            self._over = self.between(file_system)
+            self._over = self.between(file_system or SYSTEM)
         return super().snapshot(directory, incremental=incremental, file_system=self._over)
 
 
@@ -125,6 +126,52 @@ class CountsAnew(MistakenPool):
         self._next_id = 1
 
 
+class TakesTheRefused(MistakenPool):
+    """A batch that the log refuses is taken from stock all the same."""
+
+    def _draw_batch(self, count: int) -> Any:
+        self._refusing = True
+        try:
+            return super()._draw_batch(count)
+        finally:
+            self._refusing = False
+
+    _refusing = False
+
+    def _put_back(self, index: int) -> None:
+        if not self._refusing:
+            super()._put_back(index)
+
+
+class TrustsSnapshots(MistakenPool):
+    """The log forgets, whether there is a snapshot or not."""
+
+    def snapshot(self, *arguments: Any, **options: Any) -> SnapshotInfo:
+        try:
+            return super().snapshot(*arguments, **options)
+        except SnapshotFailed:
+            self.forget(self.freeze().covered)
+            raise
+
+
+class LateQueue(Queue):
+    """A worker answers first, and leaves the log to the next draw."""
+
+    def _answer_when_logged(self, group: Any, interrupts: Interrupts) -> None:
+        if self._worker is None:
+            super()._answer_when_logged(group, interrupts)
+            return
+        for callback in group:
+            self._reply(self._answer(self._pool.take, callback, interrupts), interrupts)
+
+
+class AnswersLate(MistakenBackend):
+    def queue(
+        self, pool: pool.Pool, *, capacity: int = 1024, ack: str = "logged", mode: str = "caller"
+    ) -> Queue:
+        return LateQueue(pool, capacity=capacity, ack=ack, mode=mode)
+
+
 def _pool(pool_type: type[pool.Pool], **parts: Any) -> type[pool.Backend]:
     made = type("Mistaken", (pool_type,), parts)
     return type("Backend", (MistakenBackend,), {"pool_type": made})
@@ -155,6 +202,28 @@ class ForgetsSizes(cache.Cache):
     def adopt(self, name: str, size: int) -> None:
         if name in self._files:
             super().adopt(name, size)
+
+
+class TrustsCheckpoints(cache.Cache):
+    """The log is emptied, whether there is a snapshot or not."""
+
+    def checkpoint(self, *, incremental: bool = False) -> SnapshotInfo:
+        try:
+            return super().checkpoint(incremental=incremental)
+        except SnapshotFailed:
+            assert self._log is not None
+            self._log.reset()
+            raise
+
+
+class WritesTheRefused(cache.Cache):
+    """A write that the log refuses is kept in memory all the same."""
+
+    def _log_write(self, name: str, offset: int, data: Buffer) -> int:
+        try:
+            return super()._log_write(name, offset, data)
+        except LogError:
+            return next(self._generations)
 
 
 class CacheBackend(cache.Backend):
@@ -196,20 +265,29 @@ def _ignored(self: replay.Replay, name: str, block: int, generation: int) -> Non
 
 @dataclass(frozen=True, slots=True)
 class EngineBug(Bug):
-    """``make`` yields the backend of the engine."""
+    """``make`` yields the backend of the engine. ``layers``: where it must be found; kills need a
+    backend that another process can import, ``place``."""
 
     engine: str = "rewards"
+    layers: str = "EA"
+    place: str | None = None
 
 
 def _bug(
-    engine: str, name: str, what: str, backend: type[Any], *changes: tuple[Any, str, Any]
+    engine: str,
+    name: str,
+    what: str,
+    backend: type[Any],
+    *changes: tuple[Any, str, Any],
+    layers: str = "EA",
 ) -> EngineBug:
     @contextmanager
     def make() -> Iterator[Any]:
         with replaced_in(*changes):
             yield backend()
 
-    return EngineBug(name, what, make, engine)
+    place = f"{backend.__module__}:{backend.__name__}" if "C" in layers else None
+    return EngineBug(name, what, make, engine, layers, place)
 
 
 Making = Callable[[], AbstractContextManager[Any]]
@@ -240,9 +318,19 @@ ENGINE_BUGS = (
          (replay.Replay, "_uploaded", _ignored)),
     _bug("cache", "checkpoint not synced", "it is renamed before it is on the disk",
          _cache(between=staticmethod(UnsyncedSnapshot))),
+    _bug("rewards", "refused batch taken", "what the log refuses is gone from stock",
+         _pool(TakesTheRefused), layers="D"),
+    _bug("rewards", "failed snapshot trusted", "the log forgets what no snapshot holds",
+         _pool(TrustsSnapshots), layers="D"),
+    _bug("rewards", "answer before log", "a worker answers what it has not written", AnswersLate,
+         layers="C"),
+    _bug("cache", "failed checkpoint trusted", "the log is emptied of what no snapshot holds",
+         _cache(TrustsCheckpoints), layers="D"),
+    _bug("cache", "refused write taken", "what the log refuses is in memory",
+         _cache(WritesTheRefused), layers="D"),
 )  # fmt: skip
 
 SOUND_ENGINES = (
-    _bug("rewards", "none, pool", "the pool as it is", MistakenBackend),
-    _bug("cache", "none, cache", "the cache as it is", _cache()),
+    _bug("rewards", "none, pool", "the pool as it is", MistakenBackend, layers="EADC"),
+    _bug("cache", "none, cache", "the cache as it is", CacheBackend, layers="EADC"),
 )

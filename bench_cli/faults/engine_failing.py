@@ -26,7 +26,8 @@ AFTERWARDS = 4  # once the error is over
 CRASHED = ("EIO", "EINTR", "short")
 """The codes after which the system crashes too: what an error did to the disk does not depend on
 its number, but for one that is tried again."""
-IMAGES = 6  # of each failed life
+IMAGES = 12  # of each failed life
+SOON = 6  # operations of the disk after the error, after each of which the system may crash
 STRIDE = 4  # seeds that are as far apart ask the pool in the same way
 CASES = {"rewards": 4, "cache": 2}
 """The pool is asked in four ways. Half of them begin with an empty disk."""
@@ -154,7 +155,8 @@ def _one(case: Case, fault: Failing, tally: Tally, where: str, images: int) -> N
     life.disk.fault = no_fault
     if images:
         crashes = Tally(stop_at=1)
-        explore(life, crashes, where, fault.at, images, again=0, begin=fault.moment)
+        soon = range(fault.moment, fault.moment + SOON)
+        explore(life, crashes, where, fault.at, images, again=0, moments=soon)
         tally.images += crashes.images
         for failure in crashes.failures:
             tally.fail("D", failure.reason, failure.where, failure.image, failure.setting)

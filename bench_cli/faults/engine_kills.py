@@ -14,6 +14,7 @@ import json
 import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -249,6 +250,14 @@ def failures_of(found: Mapping[str, Any]) -> list[Failure]:
             found["failures"], found["images"], found["settings"], strict=True
         )
     ]  # fmt: skip
+
+
+def killed(place: str, count: int, seed: int, scratch: str) -> list[Failure]:
+    """Failures of an engine given as ``module:Class``, on the Python twin's log."""
+    killing = EngineKilling(place, "python", "binary", count, seed, scratch, True, "wal.basic")
+    asked = json.dumps(asdict(killing))
+    ended = subprocess.run([sys.executable, "-m", KILLERS, asked], capture_output=True, check=True)
+    return failures_of(json.loads(ended.stdout))
 
 
 if __name__ == "__main__":

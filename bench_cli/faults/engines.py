@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -12,7 +12,8 @@ from bench_cli.errors import BenchError
 from bench_cli.faults import caches, pools, spoiling
 from bench_cli.faults.crashes import Tally
 from bench_cli.faults.explore import Broken, Life, explore
-from bench_cli.interfaces import Capability, LogBackend
+from bench_cli.faults.images import Content
+from bench_cli.interfaces import Capability, LogBackend, LogOptions
 
 ACTIONS = {"rewards": (60, 240), "cache": (30, 60)}
 """Of a recording: short ones have the most moments by image, long ones fill several segments."""
@@ -85,6 +86,27 @@ def recording(engine: str, backend: Any, log: LogBackend, form: str) -> Recordin
         return pools.record(making, plan.seed, plan.actions, closed=closed)
 
     return work if engine == "cache" else draws
+
+
+def setting_from(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a life's ``setting`` says, read back. Raises ValueError, TypeError or KeyError."""
+    setting: dict[str, Any] = {"segment": int(found.get("segment", LogOptions().segment_size))}
+    if "items" in found:
+        pools.CATALOGUES[found["items"]]
+        setting |= {"items": str(found["items"]), "selector": str(found["selector"])}
+    return setting
+
+
+def sayings(
+    backend: Any, log: LogBackend, form: str, setting: Mapping[str, Any], image: Content
+) -> list[str]:
+    """What an engine says of itself once it is recovered from an image, or why it is not."""
+    try:
+        if engine_of(backend) == "cache":
+            return caches.sayings(caches.Making(backend, log, form, **setting), image)
+        return pools.sayings(pools.Making(backend, log, form, **setting), image)
+    except Exception as error:  # a failing image may make it raise anything
+        return [f"recovery raised {type(error).__name__}: {error}"]
 
 
 def crash(

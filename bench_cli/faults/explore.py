@@ -93,25 +93,24 @@ def explore(
     seed: int,
     most: int,
     again: int = AGAIN,
-    begin: int = 0,
+    moments: range | None = None,
 ) -> None:
-    """Up to ``most`` images, spread over the moments of the recording from ``begin`` on. ``again``
-    0: none of them is lived on in."""
+    """Up to ``most`` images, spread over all moments of the recording, or over these. ``again`` 0:
+    none of them is lived on in."""
     state = DiskState(life.disk, seed)
     found: dict[int, int] = {}
     ops, left = life.disk.ops, most
-    for moment, bound in enumerate(life.bounds.along(len(ops))):
-        if moment < begin:
-            state.do(ops[moment])
-            continue
-        at, before = f"{where} operation={moment}", tally.images
-        quota = max(1, left // (len(ops) + 1 - moment))
-        _judge(life, state.newest(), bound.written, bound, found, tally, at, again)
-        for image in state.images(quota):
-            _judge(life, image, bound.promised, bound, found, tally, at, again)
-            if tally.enough:
-                return
-        left -= tally.images - before
+    asked = range(len(ops) + 1)[moments.start : moments.stop] if moments else range(len(ops) + 1)
+    for moment, bound in zip(range(asked.stop), life.bounds.along(len(ops)), strict=False):
+        if moment in asked:
+            at, before = f"{where} operation={moment}", tally.images
+            quota = max(1, left // (asked.stop - moment))
+            _judge(life, state.newest(), bound.written, bound, found, tally, at, again)
+            for image in state.images(quota):
+                _judge(life, image, bound.promised, bound, found, tally, at, again)
+                if tally.enough:
+                    return
+            left -= tally.images - before
         if moment < len(ops):
             state.do(ops[moment])
 

@@ -13,13 +13,15 @@ from typing import Any
 
 from bench_cli import evidence, registry
 from bench_cli.errors import ResultFileError
+from bench_cli.faults import engines
 from bench_cli.faults.crashes import Reading
 from bench_cli.faults.prove import Proof
 from bench_cli.interfaces import LogBackend, LogOptions
 from bench_cli.registry import is_code
 from bench_cli.report.verification import Kept, Replayed, Verified
 
-VERSION = 1  # of a kept image
+VERSION = 2
+"""Of a kept image. 1: for the log alone; 2: with the engine on it and what that is told."""
 
 
 def as_dict(proof: Proof) -> dict[str, Any]:
@@ -109,8 +111,7 @@ def shown(proof: Proof) -> Verified:
 
 
 def keep(proof: Proof, scratch: Path) -> list[Kept]:
-    """Each failure, its image in a file of its own where there is one. That of an engine is kept
-    for the log under it, whose records a replay can show."""
+    """Each failure, its image in a file of its own where there is one."""
     kept = []
     for number, failure in enumerate(proof.failures, 1):
         file = None
@@ -120,7 +121,8 @@ def keep(proof: Proof, scratch: Path) -> list[Kept]:
             image = {name: base64.b64encode(data).decode() for name, data in failure.image.items()}
             made = {"version": VERSION, "backend": proof.log or proof.backend, "core": proof.core,
                     "format": proof.format, "reason": failure.reason, "where": failure.where,
-                    "image": image}  # fmt: skip
+                    "engine": proof.backend if proof.log else None,
+                    "setting": failure.setting, "image": image}  # fmt: skip
             file.write_text(json.dumps(made), encoding="utf-8")
         subject = f"{_name(proof)} {proof.core} {proof.format}"
         kept.append(
@@ -132,7 +134,8 @@ def keep(proof: Proof, scratch: Path) -> list[Kept]:
 
 
 def replay(path: Path, allow_code: bool) -> Replayed:
-    """Recover a kept image again. Raises ResultFileError for a file that is none."""
+    """Recover a kept image again: the log, and the engine on it where there was one. Raises
+    ResultFileError for a file that is none."""
     try:
         made = json.loads(path.read_text(encoding="utf-8"))
         image = {
@@ -140,6 +143,7 @@ def replay(path: Path, allow_code: bool) -> Replayed:
             for name, data in made["image"].items()
         }
         texts = [str(made[name]) for name in ("backend", "core", "format", "reason", "where")]
+        engine, setting = made.get("engine"), engines.setting_from(made.get("setting") or {})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ResultFileError(
             f"{path} is not a kept image: {error}",
@@ -148,5 +152,11 @@ def replay(path: Path, allow_code: bool) -> Replayed:
     name, core, form, reason, where = texts
     backend: LogBackend = registry.resolve(name, core, allow_code=allow_code)  # type: ignore[assignment]  # wal.* by its engine
     found, records = Reading(backend, LogOptions(form)).recover(image)
-    return Replayed(f"{name} {core} {form}", reason, where, str(found),
-                    [f"{at} kind {kind}: {data!r:.60}" for at, kind, data in records])  # fmt: skip
+    said: list[str] = []
+    if engine is not None:
+        on_it = registry.resolve(str(engine), core, allow_code=allow_code)
+        said = engines.sayings(on_it, backend, form, setting, image)
+    subject = f"{engine} on {name} {core} {form}" if engine else f"{name} {core} {form}"
+    return Replayed(subject, reason, where, str(found),
+                    [f"{at} kind {kind}: {data!r:.60}" for at, kind, data in records],
+                    said)  # fmt: skip

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 
-from bench_cli.faults import committers, damage, engines, failing
+from bench_cli.faults import committers, damage, engine_failing, engine_kills, engines, failing
 from bench_cli.faults.bugs import BUGS, SOUND, Bug
 from bench_cli.faults.crashes import Crashes, Failure, Tally, record
 from bench_cli.faults.engine_bugs import ENGINE_BUGS, SOUND_ENGINES, EngineBug
@@ -22,6 +23,7 @@ many segments."""
 SEEDS = 4
 IMAGES = 120  # of each recording
 ENGINE_IMAGES = {"rewards": 2600, "cache": 900}  # in all; the pool has more ways to be asked
+KILLS, KILLS_SEED = 48, 4  # in half of its logs a worker answers requests
 SPOILT_STEP = 11  # one bit in so many of the snapshots
 
 
@@ -50,9 +52,15 @@ def caught(bug: Bug) -> Failure | None:
 def _engine(bug: EngineBug, tally: Tally) -> None:
     with bug.make() as backend:
         make = engines.recording(bug.engine, backend, BasicBackend(), "binary")
-        engines.spoil(make, 1, tally, SPOILT_STEP)
-        if not tally.enough:
+        if "E" in bug.layers:
+            engines.spoil(make, 1, tally, SPOILT_STEP)
+        if "A" in bug.layers and not tally.enough:
             engines.crash(bug.engine, make, ENGINE_IMAGES[bug.engine], 1, tally, lambda count: None)
+        if "D" in bug.layers and not tally.enough:
+            engine_failing.check(bug.engine, make, tally, seed=1)
+    if bug.place is not None and not tally.enough:
+        with tempfile.TemporaryDirectory(prefix="kills-") as scratch:
+            tally.failures += engine_kills.killed(bug.place, KILLS, KILLS_SEED, scratch)
 
 
 def _policies(bug: PolicyBug, tally: Tally) -> None:

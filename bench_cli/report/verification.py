@@ -91,6 +91,7 @@ class Replayed:
     where: str
     recovery: str
     records: Sequence[str]
+    engine: Sequence[str] = ()  # what is on the log says of itself
 
 
 NOTES = (
@@ -184,6 +185,8 @@ def render_peers(found: Sequence[Rediscovered], columns: int) -> list[Styled]:
 
 
 def render_replay(one: Replayed, columns: int) -> list[Styled]:
-    texts = [one.subject, f"failed with: {one.reason}", f"at: {one.where}", one.recovery]
+    told = ["the engine:", *(INDENT + line for line in one.engine)] if one.engine else []
+    texts = [one.subject, f"failed with: {one.reason}", f"at: {one.where}", *told,
+             f"the log: {one.recovery}"]  # fmt: skip
     lines = [line for text in texts for line in wrap(safe(text), columns, INDENT)]
     return [Styled(line) for line in [*lines, *map(safe, one.records)]]
