@@ -111,6 +111,10 @@ class Found:
     failures: list[Lost] = field(default_factory=list)
 
 
+class WriterFailed(RuntimeError):
+    """A writer ended by itself before it was done; what it had to say is on stderr."""
+
+
 class Notes:
     """Of what is asked of the disk, and of the acknowledgements that were told before."""
 
@@ -193,7 +197,8 @@ class Machine:
                 writer = forked(lambda _: work(log, telling))
                 os.close(telling)
                 self._write_back_until(writer[1], log, life)
-                _ended(writer)
+                if status := _status(writer):
+                    raise WriterFailed(f"the writer ended by itself (status {status})")
         return list(events_of(self._notes.read_bytes()))
 
     @contextmanager
@@ -208,7 +213,8 @@ class Machine:
             yield
         finally:
             mounts.unmount(self._served)
-            _ended(server)
+            if status := _status(server):
+                raise RuntimeError(f"the server of the disk ended with {status}")
 
     def _serve(self, device: int, start: bytes, hearing: int) -> None:
         with self._notes.open("wb") as file:
@@ -253,12 +259,10 @@ class Machine:
         return self._file.read_bytes()
 
 
-def _ended(process: tuple[int, int]) -> None:
-    """Raises RuntimeError if it did not end well."""
+def _status(process: tuple[int, int]) -> int:
+    """What it ends with."""
     os.close(process[1])
-    _, status = os.waitpid(process[0], 0)
-    if status:
-        raise RuntimeError(f"a process of the disk ended with {status}")
+    return os.waitpid(process[0], 0)[1]
 
 
 def _files(log: Path) -> dict[str, str]:
@@ -299,7 +303,11 @@ class Losses:
             self._lives += 1
             life = self._killing.seed << 20 | self._lives
             eras.append((last + 1, life))
-            events = self._machine.used(start, life, self._writer(life))
+            try:
+                events = self._machine.used(start, life, self._writer(life))
+            except WriterFailed as error:
+                self._keep(str(error), Image({}, last, "on this disk"), start, {})
+                return
             self.found.flushes += sum(event.kind == FLUSHED for event in events)
             start, last = self._judge(start, events, eras, last, random.Random(life))
 
@@ -345,7 +353,9 @@ class Losses:
         self._seen[digest] = told
         return True
 
-    def _keep(self, reason: str, image: Image, disk: bytearray, files: dict[str, str]) -> None:
+    def _keep(
+        self, reason: str, image: Image, disk: bytes | bytearray, files: dict[str, str]
+    ) -> None:
         policy = f" under {self._flush.kind}" if self._flush else ""
         where = f"seed {self._killing.seed}, life {self._lives}{policy}, {image.where}"
         zipped = base64.b64encode(gzip.compress(disk, 1)).decode()

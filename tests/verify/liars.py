@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from bench_cli.faults.bugs import NoSync, Variant
+from bench_cli.faults.engine_bugs import CountsAnew, MistakenBackend
 from bench_cli.interfaces import Apply, Buffer, Capability, LogOptions, Recovery
 from bench_cli.wal.flush import FlushedLog
 from bench_cli.wal.log import BasicBackend, FileLog
@@ -71,6 +72,17 @@ class Unchecking(Closed):
         return replace(found, damages=(), ambiguous_tail_bytes=0, tail="clean")
 
 
+class Unopening(Closed):
+    """Cannot go on with a log that there is."""
+
+    name = "unopening"
+
+    def open(self, directory: Path, options: LogOptions) -> FileLog:
+        if directory.exists():
+            raise FileExistsError(directory)
+        return super().open(directory, options)
+
+
 class _Unsynced(FileLog):
     def sync(self) -> None:
         """Says that it is done."""
@@ -100,3 +112,10 @@ class Unsynced(Closed):
         log = super().open(directory, options)
         log.__class__ = _Unsynced
         return log
+
+
+class Recounting(MistakenBackend):
+    """A pool that counts from 1 again after a recovery."""
+
+    name = "recounting"
+    pool_type = CountsAnew

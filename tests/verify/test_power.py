@@ -90,6 +90,14 @@ def test_a_group_that_answers_those_who_came_during_its_sync_is_caught(tmp_path:
 
 
 @needs_power
+def test_a_log_that_cannot_be_gone_on_with_is_a_failure(tmp_path: Path) -> None:
+    result = found(power.command(asked("tests.verify.liars:Unopening", 300, tmp_path)))
+    (lost,) = result["failures"]
+    assert "the writer ended by itself" in lost["reason"]
+    assert 0 < result["losses"] < 300
+
+
+@needs_power
 def test_nothing_is_mounted_elsewhere_nor_left(tmp_path: Path) -> None:
     found(power.command(asked(SOUND, 2, tmp_path)))
     assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
