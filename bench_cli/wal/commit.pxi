@@ -316,7 +316,7 @@ cdef class NativeCommit:
             wait_for_work(self.log)
         begin_work(self.log)
         try:
-            return self.log.stats()
+            return figures(self.log)
         finally:
             end_work(self.log)
 

@@ -283,16 +283,13 @@ cdef class NativeLog:
             enter(self)
         if kind < 1 or kind >= FRAME_FOOTER:
             specification.check_kind(kind)
-        parts = payloads if type(payloads) is list else list(payloads)
-        for part in parts:
-            if not PyBytes_CheckExact(part):
-                parts = [fmt.as_bytes(part) for part in parts]
-                break
+        if type(payloads) is list and goes_at_once(self, payloads):
+            parts = payloads
+        else:
+            parts = own_batch(self, payloads)
         count = len(parts)
         if count == 0 or count > 65535:
             specification.check_batch(count)
-        if self.state:  # again: converting them may have let another thread in
-            enter(self)
         put_batch(self, <unsigned char>kind, parts)
         self.appends += count
         self.next += count
@@ -393,23 +390,13 @@ cdef class NativeLog:
         return self.segments.first
 
     def stats(self):
-        segments, size, allocated = 0, 0, 0
-        if self.state & BEHIND:
-            catch_up(self)
-        if self.storage != NONE:
-            segments, size, allocated = self.segments.sizes(self.end)
-        return LogStats(
-            appends=self.appends,
-            bytes=self.bytes,
-            writes=self.writes,
-            syncs=commit_seen(&self.syncs),
-            rotations=0 if self.storage == NONE else self.segments.rotations,
-            segments=segments,
-            file_size=size,
-            allocated=allocated,
-            last_sequence=self.next - 1,
-            durable_sequence=commit_seen(&self.durable),
-        )
+        """Also of a log that cannot be used any more."""
+        wait_for_work(self)
+        begin_work(self)
+        try:
+            return figures(self)
+        finally:
+            end_work(self)
 
     def close(self):
         if self.state & BUSY:
@@ -431,10 +418,31 @@ cdef class NativeLog:
 include "names.pxi"
 include "relay.pxi"
 include "put.pxi"
+include "batch.pxi"
 include "commit.pxi"
 include "replay.pxi"
 include "parallel.pxi"
 include "live.pxi"
+
+
+cdef object figures(NativeLog self):
+    segments, size, allocated = 0, 0, 0
+    if self.state & BEHIND:
+        catch_up(self)
+    if self.storage != NONE:
+        segments, size, allocated = self.segments.sizes(self.end)
+    return LogStats(
+        appends=self.appends,
+        bytes=self.bytes,
+        writes=self.writes,
+        syncs=commit_seen(&self.syncs),
+        rotations=0 if self.storage == NONE else self.segments.rotations,
+        segments=segments,
+        file_size=size,
+        allocated=allocated,
+        last_sequence=self.next - 1,
+        durable_sequence=commit_seen(&self.durable),
+    )
 
 
 cdef object segment_set(backend, directory, options):

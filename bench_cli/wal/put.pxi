@@ -341,59 +341,6 @@ cdef int write_in_parts(NativeLog self, frame_fields *fields, const void *head,
     return 0
 
 
-cdef int put_batch(NativeLog self, unsigned char kind, list payloads) except -1:
-    """One frame for all payloads, each exactly ``bytes``."""
-    cdef frame_fields fields
-    cdef iovec part
-    cdef uint8_t *target
-    cdef size_t length = 0, size
-    for payload in payloads:
-        length += PyBytes_GET_SIZE(payload)
-    if self.storage == NONE:
-        return 0
-    fields.kind, fields.flags, fields.count = kind, FRAME_BATCH, <uint16_t>len(payloads)
-    if self.text:
-        return put_text(self, &fields, NULL, 0, NULL, length, payloads)
-    length += 4 * <size_t>fields.count
-    size = frame_size(length)
-    if self.end + size > self.room:
-        payloads = list(payloads)  # the caller's own may be changed while this thread waits
-        make_room(self, size)
-    if self.period:
-        payloads = list(payloads)
-        while rotate_old(self, size):
-            pass
-    fields.length = <uint32_t>length
-    number(self, &fields)
-    if self.storage == MAPPED:
-        target = self.base + self.end
-    else:
-        need_scratch(self, size)
-        target = self.scratch
-    fill_batch(target + FRAME_HEADER, payloads)
-    self.chain = frame_seal(target, &fields)
-    if self.storage == MAPPED:
-        stored(self, size)
-    else:
-        part.iov_base, part.iov_len = self.scratch, size
-        write_parts(self, &part, 1)
-        spare_scratch(self)
-    self.end += size
-    self.bytes += size
-    return 0
-
-
-cdef void fill_batch(uint8_t *to, list payloads) noexcept:
-    """The lengths, then the payloads back to back."""
-    cdef uint8_t *data = to + 4 * len(payloads)
-    cdef uint32_t length
-    for payload in payloads:
-        length = <uint32_t>PyBytes_GET_SIZE(payload)
-        memcpy(to, &length, 4)
-        data = frame_copy(data, PyBytes_AS_STRING(payload), length)
-        to += 4
-
-
 cdef int put_text(NativeLog self, frame_fields *fields, const void *head, size_t head_length,
                   const void *data, size_t data_length, list payloads) except -1:
     """A line, of one payload (head, data) or of a batch."""
@@ -420,8 +367,6 @@ cdef int put_text(NativeLog self, frame_fields *fields, const void *head, size_t
             end = escape_batch(end, payloads)
         crc = text_seal(self.scratch, end, self.seed)
         size = end + 1 - self.scratch
-        if payloads is not None and (self.end + size > self.room or self.period):
-            payloads = list(payloads)  # as in put_batch
         if self.end + size > self.room:
             make_room(self, size)
         elif not self.period or not rotate_old(self, size):
@@ -457,8 +402,6 @@ cdef int put_coded(NativeLog self, frame_fields *fields, const void *head, size_
         if data_length:
             memcpy(PyBytes_AS_STRING(joined) + head_length, data, data_length)
         payloads = [joined]
-    else:
-        payloads = list(payloads)  # as in put_batch
     while True:
         line, crc = coded_line(self, fields, payloads)
         size = PyBytes_GET_SIZE(line)

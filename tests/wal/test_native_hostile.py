@@ -3,6 +3,7 @@ inside its memory, and what it stores is what was handed in."""
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +91,64 @@ def test_a_list_that_another_thread_fills_during_a_rotation_is_logged_as_handed_
     assert len(payloads) == 110
     assert len(records) == last
     assert {bytes(payload) for _, _, payload in records} == {b"x" * 1000}
+
+
+class Meddler:
+    """Garbage that changes a list when it is collected."""
+
+    def __init__(self, payloads: list[Any]) -> None:
+        self.itself, self.payloads = self, payloads
+
+    def __del__(self) -> None:
+        self.payloads.extend([b"y" * 10_000] * 100)
+
+
+@pytest.mark.parametrize("log_format", FORMATS)
+def test_a_list_that_the_collector_changes_in_the_midst_is_logged_whole_or_not(
+    native: LogBackend, log_format: str, tmp_path: Path
+) -> None:
+    """Making a list may set the collector off, and that runs code of anybody's."""
+    log = native.open(tmp_path / "log", LogOptions(format=log_format, segment_size=4 << 20))
+    payloads: list[Any] = [b"x" * 1000] * 10
+    while log.stats().file_size < (4 << 20) - 11_000:
+        log.append_many(payloads)
+    thresholds = gc.get_threshold()
+    Meddler(payloads)
+    gc.set_threshold(1)
+    try:
+        last = log.append_many(payloads)
+    finally:
+        gc.set_threshold(*thresholds)
+    log.close()
+    found, records = read(native, tmp_path / "log", LogOptions(log_format, 4 << 20))
+    assert (found.records, found.tail) == (last, "clean")
+    assert last % 10 == 0
+    assert {bytes(payload[:1]) for _, _, payload in records} <= {b"x", b"y"}
+
+
+def test_figures_are_told_when_nobody_is_at_work(
+    native: LogBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = native.open(tmp_path / "log", LogOptions(segment_size=64 << 10))
+    told: list[Any] = []
+    asking = Thread(target=lambda: told.append(log.stats()))
+    switch = SegmentSet.switch
+
+    def switch_meanwhile(self: SegmentSet, *arguments: Any) -> Any:
+        asking.start()
+        for _ in range(1000):  # all the turns it takes to be told by a log that nobody works on
+            time.sleep(0)
+        early.append(bool(told))
+        return switch(self, *arguments)
+
+    early: list[bool] = []
+    monkeypatch.setattr(SegmentSet, "switch", switch_meanwhile)
+    while not early:
+        log.append(b"x" * 10_000)
+    asking.join()
+    assert early == [False]
+    assert told[0].rotations == 1
+    log.close()
 
 
 def test_a_log_closed_while_a_batch_is_converted_takes_nothing(
