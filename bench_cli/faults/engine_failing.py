@@ -126,18 +126,25 @@ def check(engine: str, make: Recording, tally: Tally, seed: int) -> int:
     """How many errors were injected."""
     tried = 0
     for case in cases(make, seed, CASES[engine]):
-        calls = Once(0, 0)
-        case.lead(case.begin(calls))
-        kind = "new" if case.image is None else "crashed"
-        for at, call in enumerate(calls.calls, 1):
-            for code, number in CODES.items():
-                if number == SHORT and call != "pwrite":
-                    continue
-                tried += 1
-                where = f"seed={case.seed} life={kind} call={at} ({call}) error={code}"
-                _one(case, Failing(at, number), tally, where, IMAGES if code in CRASHED else 0)
-                if tally.enough:
-                    return tried
+        tried += fail(case, tally)
+        if tally.enough:
+            break
+    return tried
+
+
+def fail(case: Case, tally: Tally, step: int = 1) -> int:
+    """One error at every ``step``-th call; how many there were."""
+    tried = 0
+    calls = Once(0, 0)
+    case.lead(case.begin(calls))
+    kind = "new" if case.image is None else "crashed"
+    for at, call in list(enumerate(calls.calls, 1))[::step]:
+        for code, number in CODES.items():
+            if (number == SHORT and call != "pwrite") or tally.enough:
+                continue
+            tried += 1
+            where = f"seed={case.seed} life={kind} call={at} ({call}) error={code}"
+            _one(case, Failing(at, number), tally, where, IMAGES if code in CRASHED else 0)
     return tried
 
 

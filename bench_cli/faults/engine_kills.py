@@ -255,9 +255,14 @@ def failures_of(found: Mapping[str, Any]) -> list[Failure]:
 def killed(place: str, count: int, seed: int, scratch: str) -> list[Failure]:
     """Failures of an engine given as ``module:Class``, on the Python twin's log."""
     killing = EngineKilling(place, "python", "binary", count, seed, scratch, True, "wal.basic")
+    return failures_of(in_a_process(killing))
+
+
+def in_a_process(killing: EngineKilling) -> dict[str, Any]:
+    """What this program writes when it is asked for that."""
     asked = json.dumps(asdict(killing))
     ended = subprocess.run([sys.executable, "-m", KILLERS, asked], capture_output=True, check=True)
-    return failures_of(json.loads(ended.stdout))
+    return cast("dict[str, Any]", json.loads(ended.stdout))
 
 
 if __name__ == "__main__":

@@ -53,6 +53,42 @@ def test_what_does_not_hold_ends_with_20_and_can_be_replayed(bench: Bench, proje
     assert "was promised" in again.out
 
 
+def test_a_replay_tells_what_the_engine_says_too(bench: Bench, project: Path) -> None:
+    liar = "tests.verify.liars:Recounting"
+    ended = bench("verify", "--backend", liar, "--allow-code", *SMALL, width=200)
+    assert ended.code == 20
+    command = next(line for line in ended.out.splitlines() if "--replay" in line)
+    again = bench(*command.split()[1:], width=200)
+    assert again.code == 0
+    assert f"{liar} on wal." in again.out
+    assert "next id 1" in again.out
+    assert "left of 3" in again.out
+
+
+def test_an_image_kept_before_engines_were_told_of_can_be_replayed(
+    bench: Bench, project: Path
+) -> None:
+    kept = {"version": 1, "backend": "wal.basic", "core": "python", "format": "binary",
+            "reason": "none", "where": "nowhere", "image": {}}  # fmt: skip
+    (project / "kept.json").write_text(json.dumps(kept))
+    ended = bench("verify", "--replay", project / "kept.json", width=200)
+    assert (ended.code, ended.err) == (0, "")
+    assert "the engine" not in ended.out
+
+
+@pytest.mark.parametrize("setting", [{"segment": "x"}, {"items": "none", "selector": "fenwick"}])
+def test_a_setting_that_no_engine_has_is_refused(
+    bench: Bench, project: Path, setting: dict[str, str]
+) -> None:
+    kept = {"version": 2, "backend": "wal.basic", "core": "python", "format": "binary",
+            "engine": "rewards.pool", "setting": setting, "reason": "none", "where": "nowhere",
+            "image": {}}  # fmt: skip
+    (project / "kept.json").write_text(json.dumps(kept))
+    ended = bench("verify", "--replay", project / "kept.json")
+    assert ended.code == 2
+    assert "not a kept image" in ended.err
+
+
 def test_the_result_can_be_had_as_json(bench: Bench, project: Path) -> None:
     ended = bench("verify", "--backend", "wal.basic", *SMALL, "--json", "-")
     (proof,) = json.loads(ended.out)["proofs"].values()
