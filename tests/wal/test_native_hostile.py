@@ -110,9 +110,13 @@ def test_a_list_that_the_collector_changes_in_the_midst_is_logged_whole_or_not(
     """Making a list may set the collector off, and that runs code of anybody's."""
     log = native.open(tmp_path / "log", LogOptions(format=log_format, segment_size=4 << 20))
     payloads: list[Any] = [b"x" * 1000] * 10
-    while log.stats().file_size < (4 << 20) - 11_000:
+    size = 0
+    while log.stats().file_size + size <= (4 << 20) - 128:  # the next one rotates
+        before = log.stats().file_size
         log.append_many(payloads)
+        size = log.stats().file_size - before
     thresholds = gc.get_threshold()
+    kept = [[index] for index in range(200)]  # so that a further list takes memory of its own
     Meddler(payloads)
     gc.set_threshold(1)
     try:
@@ -120,6 +124,7 @@ def test_a_list_that_the_collector_changes_in_the_midst_is_logged_whole_or_not(
     finally:
         gc.set_threshold(*thresholds)
     log.close()
+    assert len(kept) == 200
     found, records = read(native, tmp_path / "log", LogOptions(log_format, 4 << 20))
     assert (found.records, found.tail) == (last, "clean")
     assert last % 10 == 0
