@@ -205,7 +205,7 @@ def record(
     fails = fails or Once()
     draw = random.Random(f"{seed} committers")
     plan = [
-        Turn(b"%d:" % at + draw.randbytes(draw.choice((0, 8, 16, 40, 90))), draw.random() < 0.4)
+        Turn(b"%d:" % at + draw.randbytes(draw.choice((0, 8, 16, 40, 90))), draw.random() < 0.25)
         for at in range(RECORDS)
     ]
     left_open = draw.random() < 0.5 and not fails.at

@@ -31,13 +31,15 @@ class Reader:
         self._window = b""
         self._filled = 0  # behind it only zeros stand in the window
         self._view = memoryview(b"")
+        self._held = 0  # bytes in the window
 
     def at(self, offset: int, length: int) -> memoryview:
         """``length`` bytes from ``offset``, fewer where the file ends. Raises Unreadable."""
-        if length > self.limit - offset:
-            length = max(0, self.limit - offset)
         begin = offset - self._start
-        if begin < 0 or begin + length > len(self._window):
+        if begin >= 0 and begin + length <= self._held and offset + length <= self.limit:
+            return self._view[begin : begin + length]
+        length = max(0, min(length, self.limit - offset))
+        if begin < 0 or begin + length > self._held:
             self._load(offset, max(length, WINDOW))
             begin = 0
         return self._view[begin : begin + length]
@@ -45,7 +47,7 @@ class Reader:
     def window(self, offset: int) -> tuple[bytes, int]:
         """(bytes, index of ``offset`` in them): what is at hand, at least one byte if there is
         one below the limit."""
-        if not self._start <= offset < self._start + len(self._window):
+        if not 0 <= offset - self._start < self._held:
             self._load(offset, WINDOW)
         return self._window, offset - self._start
 
@@ -107,6 +109,7 @@ class Reader:
             got += len(part)
         self._window = window = parts[0] if len(parts) == 1 else b"".join(parts)
         self._view = memoryview(window)
+        self._held = len(window)
         self._start = offset
         self._filled = offset + _data_end(window)
         if self._filled > offset:

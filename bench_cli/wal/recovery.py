@@ -111,6 +111,7 @@ class Scan:
     chain: int = 0  # checksum of the last frame delivered
     link: int = 0  # checksum of the last valid frame
     promised: int = 0  # highest watermark seen
+    newest: int = 0  # the highest first record of a gap
     later: int = 0  # valid records behind a gap
     position: int = DATA_START  # end of the last valid frame of the segment
     end: int = DATA_START  # end of the last record delivered from it: the footer stands behind
@@ -127,19 +128,12 @@ class Scan:
         return not self.gaps and not self.damages
 
     @property
-    def judged(self) -> bool:
-        """Nothing is delivered any more, and every gap is damage already: later watermarks can
-        change no verdict, unless there is another gap."""
-        if self.intact:
-            return False
-        return max((gap.first for gap in self.gaps), default=0) <= self.promised
-
-    @property
     def next_sequence(self) -> int:
         """What the next record will be numbered: after the last one delivered."""
         return max(1, self.first + self.records)
 
     def gap(self, path: Path, end: int, last: int) -> None:
+        self.newest = max(self.newest, self.next)
         if len(self.gaps) < MAX_DAMAGES:
             self.gaps.append(_Gap(str(path), self.position, self.next, self.why, end, last))
 
@@ -430,7 +424,9 @@ def _read_run(scan: Scan, path: Path, reader: Reader, codec: Codec, seed: int, s
         if isinstance(found, str):
             scan.why = scan.why or found
             continue
-        scan.promised = max(scan.promised, found.durable)
+        durable = found.durable
+        if durable > scan.promised:
+            scan.promised = durable
         if found.payloads is None:
             scan.why = scan.why or "payload checksum"
             continue
@@ -445,7 +441,7 @@ def _read_run(scan: Scan, path: Path, reader: Reader, codec: Codec, seed: int, s
             scan.end, scan.chain = found.end, found.crc
         else:
             scan.later += found.count
-            if stops and scan.judged:
+            if stops and scan.newest <= scan.promised:  # every gap is damage already
                 return True
     return False
 
