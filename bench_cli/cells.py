@@ -38,6 +38,7 @@ _WORKLOAD = re.compile(r"[a-z][a-z0-9_]*(?:\.[a-z0-9_]+)+")
 _KEY = re.compile(r"[a-z][a-z0-9_]*")
 _WORD = re.compile(r"[A-Za-z0-9_.:+-]+")
 _RATE = re.compile(r"[\[,]rate=([0-9]+)/s[,\]]")
+USUAL_SAMPLE_NS = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class PlanSettings:
 
     processes: int = 3
     samples: int = 3
-    min_sample_ns: int = 50_000_000
+    min_sample_ns: int = USUAL_SAMPLE_NS
     timeout_ns: int = 120_000_000_000
     latency: bool = False
     rate_per_s: int = 0

@@ -100,7 +100,8 @@ class Engines:
 @dataclass(frozen=True, slots=True)
 class Setting:
     """What a body is built from. ``params`` holds every parameter of the workload, defaults
-    filled in. ``scratch`` is an empty directory of this process alone."""
+    filled in. ``scratch`` is an empty directory of this process alone. ``share``: how long a
+    sample is meant to be, as a share of the usual length, at most 1."""
 
     params: Mapping[str, Any]
     backend: str | None
@@ -108,7 +109,12 @@ class Setting:
     seed: int
     scratch: Path
     engines: Engines
-    quick: bool = False
+    share: float = 1.0
+
+    def batch(self, usual: int, at_least: int) -> int:
+        """Operations of a batch: ``usual`` of them in a sample of the usual length, their share
+        in a shorter one, which would otherwise consist of little but preparation and checks."""
+        return max(min(usual, at_least), int(usual * self.share))
 
 
 class Workload(Protocol):

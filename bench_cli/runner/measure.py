@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench_cli.cells import USUAL_SAMPLE_NS
 from bench_cli.interfaces import Body, BodyInfo, Engines, Setting, Workload
 from bench_cli.runner.counters import Counted, Counters, count_pass, peak_rss_bytes
 from bench_cli.runner.loop import (
@@ -88,10 +89,12 @@ def measure(
 ) -> Measurement:
     """Raises what the engines and the verification raise; the caller makes a reason of it."""
 
+    share = min(1.0, sampling.min_sample_ns / USUAL_SAMPLE_NS)
+
     def build(folder: str) -> Body:
         place = scratch / folder
         place.mkdir(parents=True)
-        setting = Setting(params, backend, core, SEED, place, Engines(resolve))
+        setting = Setting(params, backend, core, SEED, place, Engines(resolve), share)
         return workload.build(setting)
 
     if sampling.samples:

@@ -142,7 +142,9 @@ class WriteBody(CacheBody):
         self.fill_ring()
 
     def walk(self) -> list[int]:
-        return ring_offsets(self.size, self.ring, volume_of(self.setting.core, self.ring))
+        volume = volume_of(self.setting.core, self.ring)
+        at_least = max(MIB, self.ring)
+        return ring_offsets(self.size, self.ring, self.setting.batch(volume, at_least))
 
     def fill_ring(self) -> None:
         for offset in dict.fromkeys(self.offsets):

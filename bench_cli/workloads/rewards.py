@@ -44,6 +44,7 @@ from bench_cli.workloads.wal import log_options
 PLENTY = 1 << 40
 """Stock of an item that must not run out."""
 MOST_DRAWS = {"native": 100_000, "python": 10_000}
+LEAST_DRAWS = 2_000
 QUEUED_DRAWS = {"native": 20_000, "python": 4_000}
 SNAPSHOTS_AFTER: dict[str, tuple[int, ...]] = {"none": (), "full": (99,), "incremental": (98, 99)}
 """After which percentages of the draws a recovery row took a snapshot."""
@@ -148,7 +149,7 @@ class DrawBody(PoolBody):
         flush = int(setting.params["flush_every"])
         if flush:
             most = min(most, max(50, flush * 50))  # a sync takes long; keep a batch short
-        self.laps = laps(max(1, most // self.batch))
+        self.laps = laps(max(1, setting.batch(most, LEAST_DRAWS) // self.batch))
         # bound once, so that a batch allocates nothing of its own
         self.draw = self.pool.draw
         self.draw_many: Any = self.pool.draw_many if self.batch > 1 else None
@@ -191,7 +192,7 @@ class QueuedBody(PoolBody):
         self.queue = self.backend.queue(
             self.pool, capacity=2 * self.in_flight, ack=str(params["ack"]), mode=str(params["mode"])
         )
-        total = QUEUED_DRAWS[setting.core or "python"]
+        total = setting.batch(QUEUED_DRAWS[setting.core or "python"], LEAST_DRAWS)
         if params["ack"] == "durable":
             total = min(total, 50 * self.in_flight)
         self.info = BodyInfo(max(1, total // self.in_flight) * self.in_flight, unit=self.unit)

@@ -47,9 +47,11 @@ from bench_cli.workloads.base import (
 BATCH_VOLUME = {"native": 16 * MIB, "python": 4 * MIB}
 MOST_LAPS = {"native": 100_000, "python": 5_000}
 MOST_SYNCS = 500
-NEVER = "never"
 """A batch appends at most this volume and this many records: enough to time, little enough to
 verify by recovering it."""
+LEAST_OPS = 500
+"""Of a batch of a short sample, unless each is synced."""
+NEVER = "never"
 
 
 def log_options(params: Mapping[str, Any], segment: int | None = None) -> LogOptions:
@@ -155,7 +157,10 @@ class AppendBody(LogBody):
         kept = record if Capability.RECOVERY in self.backend.capabilities else 0
         # text takes either twin as long as the Python twin's records take it
         core = "python" if self.options.format == "jsonl" else setting.core
-        ops = min(batch_ops(kept, core), self._most_ops(record))
+        synced = self.options.flush == FlushPolicy("record")
+        ops = setting.batch(
+            min(batch_ops(kept, core), self._most_ops(record)), 10 if synced else LEAST_OPS
+        )
         self.payload = random_bytes(record, setting.seed)
         self.payloads = [self.payload] * self.batch
         self.laps = laps(max(1, ops // self.batch))
@@ -227,7 +232,7 @@ class RemoveBody(LogBody):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
-        self.laps = laps(batch_ops(64, setting.core))
+        self.laps = laps(setting.batch(batch_ops(64, setting.core), LEAST_OPS))
         self.info = BodyInfo(len(self.laps), loop=self.laps)
         self.steps = len(self.laps)
 

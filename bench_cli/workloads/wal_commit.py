@@ -47,10 +47,11 @@ from bench_cli.workloads.wal import LogBody
 
 COMMITS = 500
 COMMITS_EACH = 100
+LEAST_COMMITS = 10
 """Commits in a batch, of one thread and of each of several: to start and to await those is little
-beside them. A fifth with ``sync_delay``."""
+beside them. A fifth with ``sync_delay``; fewer in short samples, but not fewer than the least."""
 PROVED = 5
-PROOF_SEGMENT = 8 * MIB
+PROOF_SEGMENT = MIB
 
 
 class SlowMapping:
@@ -169,10 +170,14 @@ class CommitBody(LogBody):
         self.delay_ns = int(params["sync_delay"])
         super().__init__(setting)
         self.payload = random_bytes(int(params["record"]), setting.seed)
-        self.laps = laps(COMMITS // 5 if self.delay_ns else COMMITS)
+        self.laps = laps(self.commits(COMMITS))
         self.info = BodyInfo(len(self.laps), loop=self.laps)
         if Capability.FAULTS in self.backend.capabilities:
             self.prove_order(setting.scratch / "proof")
+
+    def commits(self, usual: int) -> int:
+        """Of one thread in a batch."""
+        return self.setting.batch(usual // 5 if self.delay_ns else usual, LEAST_COMMITS)
 
     def open_log(self) -> CommittedLog:
         policy = parse_flush(str(self.setting.params["flush"]))
@@ -265,7 +270,7 @@ class CrowdBody(SteppedCommitBody):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
-        self.laps = laps(COMMITS_EACH // 5 if self.delay_ns else COMMITS_EACH)
+        self.laps = laps(self.commits(COMMITS_EACH))
         self.info = BodyInfo(len(self.laps) * self.committers, threads=self.committers)
         self.steps = len(self.laps)
         self.crew = Crew(self.committers, self.work)
@@ -322,6 +327,6 @@ WORKLOADS = (
                         minimum=0, maximum=10**9),
               size("record", 64, "payload bytes of one record", most=MIB),
               choice("format", "binary", "how records are written", "binary", "text", "jsonl"),
-              size("segment", 64 * MIB, "bytes of one log file before it rotates", 8 * MIB)),
+              size("segment", 64 * MIB, "bytes of one log file before it rotates", MIB)),
              frozenset({Capability.SYNC, Capability.RESET}), _needs, _ceiling, synced=True),
 )  # fmt: skip

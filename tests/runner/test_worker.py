@@ -29,9 +29,9 @@ def job(tmp_path: Path, backend: str, **params: object) -> Job:
 def test_a_backend_that_prints_does_not_spoil_the_answer(tmp_path: Path) -> None:
     answer = run_worker(job(tmp_path, "tests.foreign.hostile:Prints", batch=1000, record=16), LONG)
     assert answer["ok"], answer
-    assert answer["cell"]["ops"] == 5000
+    assert answer["cell"]["ops"] == 1000
     assert len(answer["cell"]["time_ns"]) == 1
-    assert answer["cell"]["exact"]["write_calls_per_op"] == 5 / 5000
+    assert answer["cell"]["exact"]["write_calls_per_op"] == 1 / 1000
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_backend_that_prints_does_not_spoil_the_answer(tmp_path: Path) -> None
         ("OutOfMemory", "out of memory"),
         ("FullDisk", "No space left on device (errno 28)"),
         ("Exits", "the worker ended with exit code 3: going away"),
-        ("Forgetful", "verification: records found by recovery: found 2500, must be 5000"),
+        ("Forgetful", "verification: records found by recovery: found 250, must be 500"),
         ("Zeros", "is not what was appended"),
         ("Missing", "cannot be loaded"),
     ],
