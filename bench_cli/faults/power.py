@@ -266,8 +266,12 @@ def _status(process: tuple[int, int]) -> int:
 
 
 def _files(log: Path) -> dict[str, str]:
-    found = sorted(log.iterdir()) if log.is_dir() else []
-    return {file.name: base64.b64encode(file.read_bytes()).decode() for file in found}
+    """None where the file system itself is damaged: the disk is kept whole beside them."""
+    try:
+        found = sorted(log.iterdir()) if log.is_dir() else []
+        return {file.name: base64.b64encode(file.read_bytes()).decode() for file in found}
+    except OSError:
+        return {}
 
 
 class Losses:

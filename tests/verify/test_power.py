@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import gzip
 import io
 import json
@@ -135,6 +136,19 @@ def test_an_acknowledgement_is_noted_before_what_is_asked_for_next() -> None:
     events = list(events_of(file.getvalue()))
     assert [event.kind for event in events] == [ACKNOWLEDGED, WROTE, ACKNOWLEDGED, FLUSHED]
     assert [events[0].numbers, events[2].numbers] == [(3, 2), (4, 4)]
+
+
+def test_files_that_a_damaged_file_system_does_not_give_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(path: Path) -> bytes:
+        raise OSError(errno.EBADMSG, "Bad message", str(path))
+
+    (tmp_path / "00000001.wal").write_bytes(b"log")
+    assert power._files(tmp_path) == {"00000001.wal": base64.b64encode(b"log").decode()}
+    assert power._files(tmp_path / "nothing") == {}
+    monkeypatch.setattr(Path, "read_bytes", damaged)
+    assert power._files(tmp_path) == {}
 
 
 def test_the_files_of_a_log_that_was_lost_are_kept_as_an_image(tmp_path: Path) -> None:
