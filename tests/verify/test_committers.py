@@ -66,7 +66,10 @@ def test_a_failed_sync_ends_all_who_wait() -> None:
 
 
 @pytest.mark.parametrize("bug", LATECOMERS, ids=lambda bug: bug.name)
-def test_only_commits_during_a_sync_tell_of_mistakes_with_latecomers(bug: PolicyBug) -> None:
+def test_only_commits_during_a_sync_tell_of_mistakes_with_latecomers(
+    bug: PolicyBug, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failing, "check", lambda *arguments, **named: 0)  # takes long
     assert caught(bug) is not None
     assert caught(replace(bug, kinds=("group", "record", "time"))) is None
 
