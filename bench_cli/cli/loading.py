@@ -20,9 +20,9 @@ def load_scenarios(
 ) -> list[Scenario]:
     """Raises ScenarioError, UnknownName, UsageError."""
     paths, names = _sort_out(words)
-    if names:
-        _check_names(names, catalogue, overrides)
-    files = dict.fromkeys([*paths, *(_shipped() if names or not words else ())])
+    files = dict.fromkeys([*paths, *_holding(names, catalogue, overrides)])
+    if not words:
+        files = dict.fromkeys(_shipped())
     found = load(list(files), catalogue, overrides)
     chosen = {str(path) for path in paths}
     return [one for one in found if not words or one.path in chosen or one.name in names]
@@ -58,12 +58,26 @@ def _shown(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _check_names(names: set[str], catalogue: Catalogue, overrides: Overrides) -> None:
+def _holding(names: set[str], catalogue: Catalogue, overrides: Overrides) -> list[Path]:
+    """The files of the folder that hold scenarios of these names; those that run by default are
+    looked into first, and no more of the others than need be. Raises UnknownName."""
+    if not names:
+        return []
+    first = _shipped()
+    others = sorted(_shown(path) for path in places.scenarios_dir().glob("*.yaml"))
     plain = Overrides(allow_code=overrides.allow_code)
-    known = {scenario.name for scenario in load(_shipped(), catalogue, plain)}
-    for name in sorted(names - known):
-        files = [path.stem for path in places.scenarios_dir().glob("*.yaml")]
-        raise UnknownName(
-            f"no scenario {name!r:.80}; {registry.closest(name[:80], [*known, *files])}",
-            remedy="`bench list` shows them; a file is named by its path",
-        )
+    missing, known, found = set(names), set[str](), list[Path]()
+    for path in dict.fromkeys([*first, *others]):
+        here = {scenario.name for scenario in load([path], catalogue, plain)}
+        if here & missing:
+            found.append(path)
+        missing -= here
+        known |= here
+        if not missing:
+            return found
+    name = min(missing)
+    files = [path.stem for path in others]
+    raise UnknownName(
+        f"no scenario {name!r:.80}; {registry.closest(name[:80], [*known, *files])}",
+        remedy="`bench list` shows them; a file is named by its path",
+    )

@@ -196,4 +196,8 @@ def _reply(device: int, answer: bytes) -> None:
 
 def why_not() -> str | None:
     """Why no such disk can be made here; None when it can."""
-    return None if os.path.exists("/dev/fuse") else "it needs /dev/fuse"
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR))
+    except OSError as error:
+        return f"it needs /dev/fuse: {error.strerror}"
+    return None

@@ -199,6 +199,16 @@ def test_a_scenario_is_named_by_file_by_shipped_name_or_by_its_own(
         assert "4 cells" in bench("plan", word).out
 
 
+def test_a_scenario_is_found_by_name_in_a_file_that_does_not_run_by_default(
+    bench: Bench, project: Path
+) -> None:
+    folder = project / "scenarios"
+    text = (folder / "wal.yaml").read_text()
+    (folder / "more.yaml").write_text(text.replace("name: append", "name: elsewhere"))
+    assert "elsewhere" in bench("plan", "elsewhere").out
+    assert "elsewhere" not in bench("plan").out
+
+
 @pytest.mark.parametrize("command", ["run", "plan", "list"])
 def test_an_unknown_scenario_offers_the_closest(bench: Bench, project: Path, command: str) -> None:
     found = bench(command, "apend")

@@ -59,6 +59,7 @@ def run(number: int, scenario: str, folder: Path) -> Outcome:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--sessions", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0, help="its number, and so its seed")
     parser.add_argument("--scenario", default="smoke")
     parser.add_argument("--folder", type=Path, default=Path("_tmp/aa"))
     wanted = parser.parse_args()
@@ -68,7 +69,7 @@ def main() -> int:
         [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
     )
     outcomes = [Outcome(**one) for one in done]
-    for number in range(len(outcomes), wanted.sessions):
+    for number in range(wanted.first + len(outcomes), wanted.first + wanted.sessions):
         outcome = run(number, wanted.scenario, wanted.folder)
         outcomes.append(outcome)
         with journal.open("a", encoding="utf-8") as file:
