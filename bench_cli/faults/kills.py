@@ -8,6 +8,7 @@ kills before a new one is begun. The result is one JSON line on stdout.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -30,6 +31,8 @@ from bench_cli.interfaces import Capability, LogBackend, LogOptions
 LIVES = 8  # kills of one log
 RECORDS = 150  # most appends of one life
 SEGMENT = 128 << 10
+LARGE, TIMES = 4 << 20, 64
+"""Every fourth binary log has segments so large that they are made ahead, and records to match."""
 _ACK = struct.Struct("<QQ")  # last sequence written, last sequence synced
 Eras = list[tuple[int, int]]  # (first sequence, life that wrote from there on)
 Lived = tuple[int, str | None, int]  # (told to the writer, what is wrong, last record found)
@@ -61,9 +64,9 @@ class Kept:
     failures: list[str] = field(default_factory=list)
 
 
-def payload(life: int, sequence: int) -> bytes:
-    """Small ones, and some of several pages, which a kill can tear."""
-    length = (8, 16, 16, 100, 16, 700, 16, 9000)[(life + sequence * 5) % 8]
+def payload(life: int, sequence: int, times: int = 1) -> bytes:
+    """Small ones, and some of several pages, which a kill can tear; ``times`` as long."""
+    length = (8, 16, 16, 100, 16, 700, 16, 9000)[(life + sequence * 5) % 8] * times
     unit = b"%d %d " % (life, sequence)
     return unit + (unit * (length // len(unit) + 1))[:length]
 
@@ -71,7 +74,14 @@ def payload(life: int, sequence: int) -> bytes:
 # --- the writer ------------------------------------------------------------------------------
 
 
-def write(backend: LogBackend, directory: Path, options: LogOptions, life: int, pipe: int) -> None:
+def write(
+    backend: LogBackend,
+    directory: Path,
+    options: LogOptions,
+    life: int,
+    pipe: int,
+    times: int = 1,
+) -> None:
     """Appends until it is killed, or until there is enough."""
     log = backend.open(directory, options)
     can_sync = Capability.SYNC in backend.capabilities
@@ -80,9 +90,9 @@ def write(backend: LogBackend, directory: Path, options: LogOptions, life: int, 
     synced = at
     for _ in range(RECORDS):
         if draw.random() < 0.1 and Capability.BATCH in backend.capabilities:
-            at = log.append_many([payload(life, at + 1), payload(life, at + 2)])
+            at = log.append_many([payload(life, at + n, times) for n in (1, 2)])
         else:
-            at = log.append(payload(life, at + 1))
+            at = log.append(payload(life, at + 1, times))
         if can_sync and draw.random() < 0.05:
             log.sync()
             synced = at
@@ -141,18 +151,23 @@ def _kill_after(process: int, pipe: int, draw: random.Random) -> tuple[int, int,
 
 def run(killing: Killing) -> Kept:
     backend = killing.resolve()
-    options = LogOptions(killing.format, SEGMENT)
     kept, draw = Kept(), random.Random(killing.seed)
 
-    def live(log: Path, life: int, eras: Eras, last: int) -> Lived:
-        process, pipe = forked(lambda to: write(backend, log, options, life, to))
+    def live(log: Path, large: bool, life: int, eras: Eras, last: int) -> Lived:
+        options = LogOptions(killing.format, LARGE if large else SEGMENT)
+        times = TIMES if large else 1
+        process, pipe = forked(lambda to: write(backend, log, options, life, to, times))
         told, _, killed = _kill_after(process, pipe, draw)
-        return told, *judge(backend, log, options, eras, max(told, last), killed)
+        return told, *judge(backend, log, options, eras, max(told, last), killed, times)
 
-    while kept.kills < killing.count and len(kept.failures) < 5:
+    for number in itertools.count(1):
+        if kept.kills >= killing.count or len(kept.failures) >= 5:
+            break
         directory = Path(tempfile.mkdtemp(prefix="kills-", dir=killing.scratch))
+        large = number % 4 == 0 and killing.format == "binary"
+        one = partial(live, directory / "log", large)
         try:
-            lives_of_one_log(killing, kept, "kill", partial(live, directory / "log"))
+            lives_of_one_log(killing, kept, "kill", one)
         finally:
             shutil.rmtree(directory)
     return kept
@@ -184,6 +199,7 @@ def judge(
     eras: Eras,
     told: int,
     killed: bool,
+    times: int = 1,
 ) -> tuple[str | None, int]:
     """(what is wrong, the last sequence found)."""
     wrong: list[str] = []
@@ -194,7 +210,7 @@ def judge(
         if sequence != expected:
             wrong.append(f"record {sequence} where {expected} should be")
         life = next(life for first, life in reversed(eras) if first <= sequence)
-        if bytes(data) != payload(life, sequence):
+        if bytes(data) != payload(life, sequence, times):
             wrong.append(f"record {sequence} is not the one that was written")
         expected = sequence + 1
 

@@ -51,6 +51,7 @@ ROOMS = {
         "wal/test_commit_rows.py",
         "wal/test_native_hostile.py",
         "wal/test_native_threads.py",
+        "wal/test_relay.py",
         "wal/test_workers.py",
     ),
 }
