@@ -39,6 +39,10 @@ TIME, RUN_TIME = "ns_per_op", "run_ns_per_op"
 _SAME_WORK = 4
 """Sides whose calibrations differ by less do the same number of batches; a fixed difference
 between them would look like a change."""
+_CALIBRATIONS = 3
+"""Where they differ by more, as many processes of each calibrate for themselves before that is
+taken for a difference of the sides: one that was held up settles on too few, and the next does
+not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,9 +301,11 @@ class _Session:
 
     def _batches(self, number: int, side: int) -> int | None:
         own, other = (self.outcomes[number][one].batches for one in (side, 1 - side))
-        if own and other and max(own, other) <= _SAME_WORK * min(own, other):
+        if own is None or other is None:
+            return own
+        if max(own, other) <= _SAME_WORK * min(own, other):
             return max(own, other)
-        return own
+        return own if len(self.outcomes[number][side].answers) >= _CALIBRATIONS else None
 
     # --- what was found ----------------------------------------------------------------------
 

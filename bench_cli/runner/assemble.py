@@ -47,8 +47,9 @@ class Outcome:
 
     @property
     def batches(self) -> int | None:
-        """Batches per sample as the first process calibrated them."""
-        return int(self.answers[0]["cell"]["batches"]) if self.answers else None
+        """Batches per sample: the most that a process settled on, as whatever holds one up makes
+        it settle on fewer."""
+        return max((int(one["cell"]["batches"]) for one in self.answers), default=None)
 
 
 def sampled_s(outcomes: Sequence[Outcome]) -> float:

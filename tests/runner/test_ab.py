@@ -133,26 +133,48 @@ def test_a_quick_look_confirms_nothing_and_never_gates(session: Any) -> None:
     assert judged(base, head).exit_code == 0
 
 
-def test_both_sides_do_the_same_number_of_batches(session: Any) -> None:
-    asked: list[tuple[str, int | None]] = []
+class Calibrating:
+    """Runners whose processes settle on these numbers of batches, the last again and again,
+    unless they are told one; ``asked`` is what each pair was told, base and head."""
 
-    def calibrating(side: str, batches: int) -> Runner:
+    def __init__(self, base: list[int], head: list[int]) -> None:
+        self._told: dict[str, list[int | None]] = {"base": [], "head": []}
+        self._settles = {"base": base, "head": head}
+
+    def runner(self, side: str) -> Runner:
+        settles, told = self._settles[side], self._told[side]
+
         def run(job: Job, timeout_ns: int) -> dict[str, Any]:
-            asked.append((side, job.batches))
             found = answer(job, timeout_ns)
-            found["cell"]["batches"] = job.batches or batches
+            found["cell"]["batches"] = job.batches or settles[min(len(told), len(settles) - 1)]
+            told.append(job.batches)
             return found
 
         return run
 
-    sides = {"base": calibrating("a", 10), "head": calibrating("b", 11)}
-    session(match(cell()), **sides, pairs=2, gates=False)
-    assert sorted(asked[:2]) == [("a", None), ("b", None)]
-    assert {batches for _, batches in asked[2:]} == {11}
-    asked.clear()
-    sides = {"base": calibrating("a", 10), "head": calibrating("b", 100)}
-    session(match(cell()), **sides, pairs=2, gates=False)
-    assert sorted(asked[2:]) == [("a", 10), ("b", 100)]
+    @property
+    def asked(self) -> list[tuple[int | None, int | None]]:
+        return list(zip(self._told["base"], self._told["head"], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "asked"),
+    [
+        ([10], [11], [(None, None), (11, 11), (11, 11), (11, 11), (11, 11)]),
+        # one that was held up, on either side
+        ([17], [1, 16], [(None, None), (None, None), (17, 17), (17, 17), (17, 17)]),
+        ([1, 2, 16], [17], [(None, None), (None, None), (None, None), (17, 17), (17, 17)]),
+        # sides that differ indeed
+        ([10], [100], [(None, None), (None, None), (None, None), (10, 100), (10, 100)]),
+    ],
+)
+def test_both_sides_do_the_same_number_of_batches(
+    session: Any, base: list[int], head: list[int], asked: list[tuple[int | None, int | None]]
+) -> None:
+    found = Calibrating(base, head)
+    sides = {"base": found.runner("base"), "head": found.runner("head")}
+    session(match(cell()), **sides, pairs=5, gates=False)
+    assert found.asked == asked
 
 
 def failing(job: Job, timeout_ns: int) -> dict[str, Any]:
