@@ -199,6 +199,7 @@ class FlushStats:
     largest_group: int  # in records
     max_unsynced_ns: int  # the longest a written record was not durable; one that is not, too
     sizes: tuple[int, ...] = ()
+    waiting: int = 0  # callers that the next sync is for
 
 
 class CommittedLog(WriteAheadLog, Protocol):

@@ -22,6 +22,7 @@ cdef extern from "commit.h" nogil:
         int closed, failed, kind, driven
         uint64_t number, max_batch, ignored
         int64_t max_wait
+        uint32_t forming
         uint64_t groups, grouped, largest
         int64_t oldest
         uint64_t[64] sizes
@@ -330,6 +331,7 @@ cdef class NativeCommit:
             largest_group=c.largest,
             max_unsynced_ns=max(c.oldest, age),
             sizes=tuple([c.sizes[power] for power in range(int(c.largest).bit_length())]),
+            waiting=0 if c.failed or c.closed else c.forming,
         )
 
     def close(self):

@@ -340,6 +340,7 @@ class FlushedLog:
                 largest_group=self._largest,
                 max_unsynced_ns=max(self._oldest, age),
                 sizes=tuple(self._sizes),
+                waiting=0 if self._failure is not None or self._closed else self._forming,
             )
 
     def close(self) -> None:

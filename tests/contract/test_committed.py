@@ -327,8 +327,8 @@ def test_a_leader_waits_for_as_many_as_the_last_group_had(
     gate.wait_for(1)
     for _ in range(3):
         calls.start(log.commit, b"together")
-    until(lambda: log.stats().last_sequence == 4)
-    until(lambda: log.flush_stats().groups == 0)
+    until(lambda: log.flush_stats().waiting == 3)
+    assert log.flush_stats().groups == 0
     gate.let(1)
     gate.wait_for(2)
     gate.let(9)
@@ -353,7 +353,7 @@ def test_a_full_batch_is_waited_for_no_longer(subject: str, home: Path, files: G
     gate.wait_for(1)
     for _ in range(3):
         calls.start(log.commit, b"together")
-    until(lambda: log.stats().last_sequence == 4)
+    until(lambda: log.flush_stats().waiting == 3)
     gate.let(9)
     calls.results()
     waiting = Calls()
