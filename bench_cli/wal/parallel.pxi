@@ -20,6 +20,7 @@ cdef extern from "checking.h" nogil:
 
 cdef enum:
     LEAST_SHARED = 1 << 20  # bytes of a segment: below, starting threads costs what they save
+    MOST_WITHIN = 4  # units that lie within a frame, beyond those that do not
 
 
 class ParallelWalk:
@@ -40,6 +41,7 @@ cdef int walk_shared(int workers, reader, size_t limit, uint32_t seed, scan) exc
     cdef int fd = reader.fd
     cdef check_unit *unit
     cdef bint more = True
+    cdef int within = 0
     cdef check_pool *pool = check_begin(fd, seed, self.offset, limit, self.expected, workers - 1)
     if pool == NULL:  # no thread can be had: the walk that follows needs none
         return 0
@@ -53,9 +55,13 @@ cdef int walk_shared(int workers, reader, size_t limit, uint32_t seed, scan) exc
                     check_again(pool, unit, self.offset, self.expected)
             if unit == NULL:
                 break
-            if unit.until > <long long>self.offset:  # else it lies within a frame before it
+            if unit.until > <long long>self.offset:
                 more = not unit.stopped
+                within = max(0, within - 1)
                 take_unit(self, seed, unit)
+            else:  # within a frame before it; where most are, one thread is faster
+                within += 1
+                more = within <= MOST_WITHIN
             check_give(pool, unit)
     finally:
         with nogil:
