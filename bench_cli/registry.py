@@ -82,15 +82,20 @@ _WORKLOAD_MODULES = {
 """By the first word of a workload's name, or by the whole of it where it lives elsewhere."""
 
 
+LISTED = 30
+
+
 def closest(name: str, known: Iterable[str]) -> str:
-    """A sentence that offers the nearest names, or lists them all when none is near."""
+    """A sentence that offers the nearest names, or lists them when none is near: all, or as many
+    as can be read at a glance."""
     import difflib  # every worker imports this module, and hardly one needs it
 
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
         return "did you mean " + " or ".join(near) + "?"
-    return "known: " + ", ".join(names)
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return "known: " + ", ".join(names[:LISTED]) + more
 
 
 def not_built(module: str) -> str | None:

@@ -76,8 +76,8 @@ def _holding(names: set[str], catalogue: Catalogue, overrides: Overrides) -> lis
         if not missing:
             return found
     name = min(missing)
-    files = [path.stem for path in others]
+    known |= {path.stem for path in others}
     raise UnknownName(
-        f"no scenario {name!r:.80}; {registry.closest(name[:80], [*known, *files])}",
+        f"no scenario {name!r:.80}; {registry.closest(name[:80], known)}",
         remedy="`bench list` shows them; a file is named by its path",
     )

@@ -216,6 +216,13 @@ def test_an_unknown_scenario_offers_the_closest(bench: Bench, project: Path, com
     assert "did you mean append" in found.err
 
 
+def test_where_no_name_is_near_no_more_are_listed_than_can_be_read() -> None:
+    names = [f"scenario-{number:03}" for number in range(registry.LISTED + 7)]
+    told = registry.closest("qqq", names)
+    assert told.endswith(f"{names[registry.LISTED - 1]} and 7 more")
+    assert registry.closest("qqq", names[:3]) == "known: " + ", ".join(names[:3])
+
+
 def test_a_mistake_in_a_scenario_file_is_named_by_line(bench: Bench, project: Path) -> None:
     path = project / "scenarios" / "wal.yaml"
     path.write_text(path.read_text().replace("wal.append", "wal.apend", 1))
