@@ -182,9 +182,18 @@ class RunStore:
             )
         raise OutputError(
             f"{self.path} holds a run that was not finished",
-            remedy=f"`bench run --resume {self.path}` finishes it; remove that file to drop it, "
-            "or give another place with -o FILE",
+            remedy=f"`bench {self._command()} --resume {self.path}` finishes it; remove that file "
+            "to drop it, or give another place with -o FILE",
         )
+
+    def _command(self) -> str:
+        """That whose journal is there. One whose first line is torn was a run as well as any."""
+        line = os.pread(self._fd, MAX_BYTES, 0).split(b"\n")[0]
+        try:
+            header = build(Header, parse(line.decode("utf-8")), Shape("line"))
+        except (JsonProblem, UnicodeDecodeError):
+            return "run"
+        return str(header.order.get("kind", "run"))
 
     @classmethod
     def resume(cls, journal: Journal) -> RunStore:

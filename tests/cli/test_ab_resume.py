@@ -183,3 +183,14 @@ def test_a_session_is_not_resumed_as_a_run_nor_a_run_as_a_session(
     header["order"] = {"words": []}
     stopped.write_text(json.dumps(header) + "\n")
     assert bench("ab", "--resume", JOURNAL).code == ExitCode.USAGE
+
+
+def test_a_session_that_would_replace_another_names_the_command_that_finishes_that(
+    bench: Bench, project: Path, stopped: Path
+) -> None:
+    result = stopped.with_name(JOURNAL.removesuffix(".journal.jsonl") + ".json")
+    found = bench("run", "scenarios/wal.yaml", "-o", result)
+    assert found.code == ExitCode.USAGE
+    assert "`bench ab --resume" in found.err
+    stopped.write_text(stopped.read_text()[:100])  # killed while it wrote the first line
+    assert "`bench run --resume" in bench("run", "scenarios/wal.yaml", "-o", result).err
