@@ -7,10 +7,9 @@ largest subjects come first, so that no process is left with one of them in the 
 from __future__ import annotations
 
 import multiprocessing
-import queue
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from multiprocessing.queues import Queue
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from bench_cli.faults.prove import Advance, Effort, Proof, Subject, prove, work_
 from bench_cli.filesystem import CLOCK
 
 TOLD_NS = 200_000_000  # between words of how far one is
-_told: list[Queue[int]] = []  # of a worker process: the one to its parent
+_told: list[SimpleQueue[int]] = []  # of a worker process: the one to its parent
 
 
 def prove_all(
@@ -33,7 +32,7 @@ def prove_all(
     if jobs < 2 or len(subjects) < 2:
         return [_timed(subject, effort, scratch, advance) for subject in subjects]
     context = multiprocessing.get_context("spawn")
-    told: Queue[int] = context.Queue()
+    told: SimpleQueue[int] = context.SimpleQueue()  # what is put is there, also before its proof is
     order = sorted(range(len(subjects)), key=lambda at: -work_of(subjects[at], effort))
     with ProcessPoolExecutor(min(jobs, len(subjects)), context, _begin, (told,)) as workers:
         begun = {
@@ -57,16 +56,13 @@ def _timed(subject: Subject, effort: Effort, scratch: Path, advance: Advance) ->
     return proof
 
 
-def _follow(running: Iterable[Future[Proof]], told: Queue[int], advance: Advance) -> None:
+def _follow(running: Iterable[Future[Proof]], told: SimpleQueue[int], advance: Advance) -> None:
     """Until all are done, or one has failed. Raises its error."""
     left: set[Future[Any]] = set(running)
     while left:
         ended, left = wait(left, timeout=TOLD_NS / 1e9, return_when=FIRST_COMPLETED)
-        while True:
-            try:
-                advance(told.get_nowait())
-            except queue.Empty:
-                break
+        while not told.empty():
+            advance(told.get())
         for one in ended:
             one.result()
 
@@ -74,7 +70,7 @@ def _follow(running: Iterable[Future[Proof]], told: Queue[int], advance: Advance
 # --- in a worker process ---------------------------------------------------------------------
 
 
-def _begin(told: Queue[int]) -> None:
+def _begin(told: SimpleQueue[int]) -> None:
     _told.append(told)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -92,6 +93,15 @@ def test_a_forked_worker_that_prints_and_reads_disturbs_nothing(
     assert server.do(hostile(tmp_path / "2", "Prints"), LONG)["ok"]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """What a shell begins in the background ignores interruptions."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_ends_the_worker_and_what_it_started(
     server: Server, tmp_path: Path
 ) -> None:
