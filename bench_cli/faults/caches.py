@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_cli.errors import BenchError, FileNotCached, SnapshotFailed
-from bench_cli.faults.explore import Bounds, Broken
+from bench_cli.faults.explore import Broken, Doing
 from bench_cli.faults.images import Content
 from bench_cli.faults.recorder import HOME, Recorder
 from bench_cli.interfaces import (
@@ -187,27 +187,12 @@ class Making:
 
 
 @dataclass(slots=True)
-class Work:
-    """``states[i]`` holds after step i. ``recorded`` None: the disk is a real one. ``forgiving``: a
-    checkpoint may fail, and the cache then goes on."""
+class Work(Doing):
+    """``states[i]`` holds after step i."""
 
     making: Making
-    recorded: Recorder | None = field(default_factory=Recorder)
-    bounds: Bounds = field(default_factory=Bounds)
     states: list[State] = field(default_factory=lambda: [State({}, [], set())])
     unsynced: int = 0
-    forgiving: bool = False
-
-    @property
-    def disk(self) -> Recorder:
-        assert self.recorded is not None
-        return self.recorded
-
-    def setting(self) -> dict[str, Any]:
-        return self.making.setting()
-
-    def mark(self, **bounds: int) -> None:
-        self.bounds.mark(0 if self.recorded is None else len(self.recorded.ops), **bounds)
 
     def attempt(self, count: int) -> None:
         self.mark(attempted=len(self.states) - 1 + count)

@@ -61,7 +61,7 @@ class Reading:
         self._options = LogOptions(
             options.format,
             options.segment_size,
-            self._files,  # type: ignore[arg-type]  # the part that recover uses
+            self._files,  # type: ignore[arg-type]  # of a FileSystem, what recover uses
             workers=options.workers,
         )
 

@@ -77,15 +77,8 @@ class Told(Bounds):
         super().__init__([(0, Bound(found, found, found))])
         self._pipe = pipe
 
-    def mark(
-        self,
-        at: int,
-        *,
-        promised: int | None = None,
-        written: int | None = None,
-        attempted: int | None = None,
-    ) -> None:
-        super().mark(at, promised=promised, written=written, attempted=attempted)
+    def mark(self, at: int, **changed: int) -> None:
+        super().mark(at, **changed)
         os.write(self._pipe, b"%d %d\n" % (self.now.written, self.now.attempted))
 
 

@@ -39,21 +39,9 @@ class Bounds:
     def now(self) -> Bound:
         return self.marks[-1][1]
 
-    def mark(
-        self,
-        at: int,
-        *,
-        promised: int | None = None,
-        written: int | None = None,
-        attempted: int | None = None,
-    ) -> None:
-        now = self.now
-        made = Bound(
-            now.promised if promised is None else promised,
-            now.written if written is None else written,
-            now.attempted if attempted is None else attempted,
-        )
-        self.marks.append((at, made))
+    def mark(self, at: int, **changed: int) -> None:
+        """``changed``: fields of the bound; the others stay as they are now."""
+        self.marks.append((at, self.now._replace(**changed)))
 
     def along(self, moments: int) -> Iterator[Bound]:
         """The bound at each moment 0..``moments``."""
@@ -84,6 +72,29 @@ class Life(Protocol):
 
     def again(self, image: Content | None, found: int) -> Life:
         """Recovered from the image and gone on with, on a disk recorded anew."""
+
+
+@dataclass(slots=True)
+class Doing:
+    """What the lives of all engines keep. ``making``: how the engine is made. ``recorded`` None:
+    the disk is a real one. ``forgiving``: a snapshot may fail, and the engine then goes on."""
+
+    making: Any
+    recorded: Recorder | None = field(default_factory=Recorder)
+    bounds: Bounds = field(default_factory=Bounds)
+    forgiving: bool = False
+
+    @property
+    def disk(self) -> Recorder:
+        assert self.recorded is not None
+        return self.recorded
+
+    def setting(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.making.setting()
+        return found
+
+    def mark(self, **changed: int) -> None:
+        self.bounds.mark(0 if self.recorded is None else len(self.recorded.ops), **changed)
 
 
 def explore(

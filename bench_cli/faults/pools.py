@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_cli.errors import BenchError, SnapshotFailed
-from bench_cli.faults.explore import Bounds, Broken
+from bench_cli.faults.explore import Broken, Doing
 from bench_cli.faults.images import Content
 from bench_cli.faults.recorder import HOME, Recorder
 from bench_cli.interfaces import (
@@ -100,34 +100,19 @@ class Making:
 
 
 @dataclass(slots=True)
-class Draws:
+class Draws(Doing):
     """``drawn[i]`` is the item of draw i + 1. ``ends``: where a recovery may end without cutting
-    a batch. ``unflushed`` counts as the pool does. ``recorded`` None: the disk is a real one.
-    ``forgiving``: a snapshot may fail, and the pool then goes on."""
+    a batch. ``unflushed`` counts as the pool does."""
 
     making: Making
-    recorded: Recorder | None = field(default_factory=Recorder)
-    bounds: Bounds = field(default_factory=Bounds)
     drawn: list[str] = field(default_factory=list)
     ends: set[int] = field(default_factory=lambda: {0})
     unflushed: int = 0
-    forgiving: bool = False
-
-    @property
-    def disk(self) -> Recorder:
-        assert self.recorded is not None
-        return self.recorded
-
-    def setting(self) -> dict[str, Any]:
-        return self.making.setting()
 
     # --- doing -------------------------------------------------------------------------------
 
-    def _mark(self, **bounds: int) -> None:
-        self.bounds.mark(0 if self.recorded is None else len(self.recorded.ops), **bounds)
-
     def attempt(self, count: int) -> None:
-        self._mark(attempted=len(self.drawn) + count)
+        self.mark(attempted=len(self.drawn) + count)
 
     def done(self, first: int, names: Sequence[str], *, written: bool = True) -> None:
         """``names`` were drawn from id ``first`` on, as one record."""
@@ -141,13 +126,13 @@ class Draws:
     def written(self, last: int, count: int) -> None:
         """The record that ends with draw ``last`` holds ``count`` draws."""
         self.unflushed += count
-        self._mark(written=last)
+        self.mark(written=last)
         if 0 < self.making.flush_every <= self.unflushed:
             self.promised(last)
 
     def promised(self, last: int) -> None:
         self.unflushed = 0
-        self._mark(written=last, promised=last)
+        self.mark(written=last, promised=last)
 
     def open(self, seed: int) -> tuple[RewardPool, WriteAheadLog]:
         return self.making.open(self.recorded, seed)

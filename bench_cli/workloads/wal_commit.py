@@ -82,7 +82,7 @@ class SlowFiles(SystemFileSystem):
     def sync(self, fd: int) -> None:
         self.slow(lambda: super(SlowFiles, self).sync(fd))
 
-    def map(self, fd: int, length: int) -> MappedFile:  # type: ignore[override]  # the Protocol
+    def map(self, fd: int, length: int) -> MappedFile:  # type: ignore[override]  # all that the Protocol asks
         return SlowMapping(super().map(fd, length), self.slow)
 
 
@@ -115,7 +115,7 @@ class WatchedFiles(SystemFileSystem):
     def sync(self, fd: int) -> None:
         self.watch(lambda: super(WatchedFiles, self).sync(fd))
 
-    def map(self, fd: int, length: int) -> MappedFile:  # type: ignore[override]  # the Protocol
+    def map(self, fd: int, length: int) -> MappedFile:  # type: ignore[override]  # all that the Protocol asks
         return WatchedMapping(super().map(fd, length), self)
 
 

@@ -52,7 +52,7 @@ def open_committed(
     flush = parse_flush(policy) if isinstance(policy, str) else policy
     if subject == WRAPPED:
         log = load(OURS[0]).open(directory, LogOptions(format, segment, files))
-        return FlushedLog(Whole(log), flush, clock)  # type: ignore[arg-type]  # set in __init__
+        return FlushedLog(Whole(log), flush, clock)  # type: ignore[arg-type]  # its methods are set when made
     options = LogOptions(format, segment, files, flush=flush, clock=clock)
     opened: Any = load(subject).open(directory, options)
     return opened  # type: ignore[no-any-return]  # a backend is loaded by name

@@ -112,7 +112,7 @@ def test_a_read_needs_a_writable_buffer(cache: BlockCache) -> None:
     with pytest.raises(TypeError):
         cache.read_into("a", 0, memoryview(b"abc"))
     with pytest.raises(TypeError):
-        cache.read_into("a", 0, b"abc")  # type: ignore[arg-type]
+        cache.read_into("a", 0, b"abc")  # type: ignore[arg-type]  # refused
 
 
 def test_an_empty_write_or_fill_creates_nothing(cache: BlockCache) -> None:
@@ -134,7 +134,7 @@ def test_a_name_that_no_log_could_hold_is_refused(cache: BlockCache) -> None:
         cache.write("\ud800", 0, b"x")
     for name in (1, None, b"a"):
         with pytest.raises(TypeError):
-            cache.write(name, 0, b"x")  # type: ignore[arg-type]
+            cache.write(name, 0, b"x")  # type: ignore[arg-type]  # refused
     assert cache.stats().files == cache.stats().allocated == 0
 
 
@@ -256,10 +256,10 @@ def test_a_batch_stops_at_the_first_error_and_keeps_what_was_before(cache: Block
         cache.read_many([("a", 0, first), ("unknown", 0, bytearray(1))])
     assert first == b"1"
     with pytest.raises(TypeError):
-        cache.write_many([("a", 1, b"2"), ("a", 2, "text")])  # type: ignore[list-item]
+        cache.write_many([("a", 1, b"2"), ("a", 2, "text")])  # type: ignore[list-item]  # refused
     for wrong in (([], 0, b"3"), (1, 0, b"3"), ("a", 0), None):
         with pytest.raises((TypeError, ValueError)):
-            cache.write_many([("a", 0, b"0"), ("a", cache.file_size("a"), b"2"), wrong])  # type: ignore[list-item]
+            cache.write_many([("a", 0, b"0"), ("a", cache.file_size("a"), b"2"), wrong])  # type: ignore[list-item]  # refused
     assert cache.file_size("a") == 6
 
 

@@ -100,7 +100,7 @@ def test_what_is_no_buffer_is_refused_and_takes_no_number(
     need_ours(backend)
     log = backend.open(home, options)
     with pytest.raises(TypeError):
-        log.append(bad)  # type: ignore[arg-type]
+        log.append(bad)  # type: ignore[arg-type]  # refused
     assert log.append(b"good") == 1
     log.close()
 

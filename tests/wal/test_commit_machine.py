@@ -260,6 +260,7 @@ class CommitMachine(RuleBasedStateMachine):
             assert told.largest_group == max(model.groups, default=0)
             assert sum(told.sizes) == len(model.groups)
             assert told.max_unsynced_ns == max(model.oldest, age)
+            assert told.waiting == 0  # one thread, which does something else now
 
     @invariant()
     def everything_written_is_recovered(self) -> None:

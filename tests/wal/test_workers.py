@@ -74,6 +74,24 @@ def test_an_undamaged_log_is_read_alike(home: Path, workers: int) -> None:
     assert found.segments > 2 and len(records) == found.records > 100
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_log_of_records_longer_than_a_unit_is_read_alike(tmp_path: Path, damaged: bool) -> None:
+    """Here the threads' work lies within frames, so the rest is read by one."""
+    options = LogOptions("binary", 8 << 20)
+    home = tmp_path / "log"
+    log = load(NATIVE).open(home, options)
+    for number in range(5):
+        log.append(random.Random(number).randbytes(3 << 20 if number else 100))
+    log.close()
+    if damaged:
+        last = max(home.iterdir())
+        image = bytearray(last.read_bytes())
+        image[2 << 20] ^= 1
+        last.write_bytes(image)
+    found, records = alike(home, 3)
+    assert (found.tail == "clean", len(records) == 5) == (not damaged, not damaged)
+
+
 HURT = st.tuples(
     st.sampled_from(["flip", "zero", "cut", "copy"]), st.integers(0, 5), st.floats(0, 1)
 )
