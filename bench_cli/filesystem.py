@@ -95,5 +95,30 @@ class SystemFileSystem:
         path.unlink()
 
 
+class SlowMapping(SystemMapping):
+    def __init__(self, fd: int, length: int, delay_ns: int) -> None:
+        super().__init__(fd, length)
+        self._delay_s = delay_ns / 1e9
+
+    def sync(self, offset: int, length: int) -> None:
+        super().sync(offset, length)
+        time.sleep(self._delay_s)
+
+
+class SlowFileSystem(SystemFileSystem):
+    """The system's files on a slower device: each sync of a file takes ``sync_delay_ns`` longer.
+    The compiled logs know it and wait where the interpreter lock is not held."""
+
+    def __init__(self, sync_delay_ns: int) -> None:
+        self.sync_delay_ns = sync_delay_ns
+
+    def sync(self, fd: int) -> None:
+        super().sync(fd)
+        time.sleep(self.sync_delay_ns / 1e9)
+
+    def map(self, fd: int, length: int) -> SlowMapping:
+        return SlowMapping(fd, length, self.sync_delay_ns)
+
+
 SYSTEM = SystemFileSystem()
 CLOCK = SystemClock()

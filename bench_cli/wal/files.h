@@ -23,6 +23,7 @@ struct wal_files {
     int fd;
     void *base; /* of the mapping */
     void *context;
+    int64_t delay; /* ns by which the slow entries sync longer */
     /* writes all; the number of calls it took, -errno, or FILES_RAISED */
     long (*write)(wal_files *, struct iovec *parts, int count, long long offset);
     /* tells of a store into the mapping; NULL when nobody listens. 0 or FILES_RAISED */
@@ -79,6 +80,25 @@ static long files_sync_range(void *base, long long offset, long long length)
 static long files_sync_mapped(wal_files *files, long long offset, long long length)
 {
     return files_sync_range(files->base, offset, length);
+}
+
+static long files_delay(const wal_files *files, long result)
+{
+    struct timespec left = {files->delay / 1000000000, files->delay % 1000000000};
+    while (result == 0 && nanosleep(&left, &left) && errno == EINTR)
+        ;
+    return result;
+}
+
+/* As on a slower device, without the interpreter lock, which many committers want meanwhile. */
+static long files_sync_slow(wal_files *files, long long offset, long long length)
+{
+    return files_delay(files, files_sync(files, offset, length));
+}
+
+static long files_sync_mapped_slow(wal_files *files, long long offset, long long length)
+{
+    return files_delay(files, files_sync_mapped(files, offset, length));
 }
 
 #ifndef MADV_POPULATE_WRITE

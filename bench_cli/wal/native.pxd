@@ -2,7 +2,7 @@
 # per record.
 cimport cython
 from cpython.buffer cimport Py_buffer
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "files.h" nogil:
     struct iovec:
@@ -15,6 +15,7 @@ cdef extern from "files.h" nogil:
         int fd
         void *base
         void *context
+        int64_t delay
         files_write_fn write
         files_range_fn stored
         files_range_fn sync

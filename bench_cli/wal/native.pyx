@@ -22,7 +22,7 @@ import errno
 import os
 
 from bench_cli.errors import LogClosed, LogPoisoned, RecordTooLarge
-from bench_cli.filesystem import CLOCK, SYSTEM
+from bench_cli.filesystem import CLOCK, SYSTEM, SlowFileSystem
 from bench_cli.interfaces import LogStats
 from bench_cli.payloads import (
     MAX_NAME, decode_remove, decode_truncate, decode_write, encode_remove, encode_truncate,
@@ -78,6 +78,8 @@ cdef extern from "files.h" nogil:
     long files_write(wal_files *files, iovec *parts, int count, long long offset)
     long files_sync(wal_files *files, long long offset, long long length)
     long files_sync_mapped(wal_files *files, long long offset, long long length)
+    long files_sync_slow(wal_files *files, long long offset, long long length)
+    long files_sync_mapped_slow(wal_files *files, long long offset, long long length)
     long files_sync_range(void *base, long long offset, long long length)
     void files_populate(unsigned char *base, size_t length)
     uint64_t files_now()
@@ -208,6 +210,9 @@ cdef class NativeLog:
         if segments.fs is SYSTEM:
             self.files.write = files_write
             self.files.sync = files_sync_mapped if self.storage == MAPPED else files_sync
+        elif type(segments.fs) is SlowFileSystem:
+            self.files.write, self.files.delay = files_write, segments.fs.sync_delay_ns
+            self.files.sync = files_sync_mapped_slow if self.storage == MAPPED else files_sync_slow
         else:
             self.files.write, self.files.sync = injected_write, injected_sync
             self.files.stored = injected_stored

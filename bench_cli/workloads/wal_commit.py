@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_cli.errors import Unsupported, VerificationFailed
-from bench_cli.filesystem import SystemFileSystem
+from bench_cli.filesystem import SlowFileSystem, SystemFileSystem
 from bench_cli.flushing import parse_flush
 from bench_cli.interfaces import (
     Body,
@@ -54,45 +53,19 @@ PROVED = 5
 PROOF_SEGMENT = MIB
 
 
-class SlowMapping:
-    def __init__(self, inner: MappedFile, sync: Callable[[Callable[[], None]], None]) -> None:
-        self._inner, self._sync = inner, sync
+class WatchedMapping:
+    def __init__(self, inner: MappedFile, files: WatchedFiles) -> None:
+        self._inner, self._files = inner, files
         self.buffer = inner.buffer
 
     def stored(self, offset: int, length: int) -> None:
-        """Nothing to note."""
+        self._files.writes += 1
 
     def sync(self, offset: int, length: int) -> None:
-        self._sync(lambda: self._inner.sync(offset, length))
+        self._files.watch(lambda: self._inner.sync(offset, length))
 
     def close(self) -> None:
         self._inner.close()
-
-
-class SlowFiles(SystemFileSystem):
-    """The system's files, whose syncs take ``delay_ns`` longer."""
-
-    def __init__(self, delay_ns: int) -> None:
-        self._delay_s = delay_ns / 1e9
-
-    def slow(self, sync: Callable[[], None]) -> None:
-        sync()
-        time.sleep(self._delay_s)
-
-    def sync(self, fd: int) -> None:
-        self.slow(lambda: super(SlowFiles, self).sync(fd))
-
-    def map(self, fd: int, length: int) -> MappedFile:  # type: ignore[override]  # all that the Protocol asks
-        return SlowMapping(super().map(fd, length), self.slow)
-
-
-class WatchedMapping(SlowMapping):
-    def __init__(self, inner: MappedFile, files: WatchedFiles) -> None:
-        super().__init__(inner, files.watch)
-        self._files = files
-
-    def stored(self, offset: int, length: int) -> None:
-        self._files.writes += 1
 
 
 class WatchedFiles(SystemFileSystem):
@@ -186,7 +159,7 @@ class CommitBody(LogBody):
             return open_committed(self.backend, self.place, self.options)
         if Capability.FAULTS not in self.backend.capabilities:
             raise Unsupported(f"{self.setting.backend} takes no file system: no sync_delay")
-        slow = replace(self.options, file_system=SlowFiles(self.delay_ns))
+        slow = replace(self.options, file_system=SlowFileSystem(self.delay_ns))
         return open_committed(self.backend, self.place, slow)
 
     def prove_order(self, place: Path) -> None:

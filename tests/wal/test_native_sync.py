@@ -8,12 +8,17 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench_cli.errors import LogPoisoned, LogWriteFailed
+from bench_cli.filesystem import SlowFileSystem
+from bench_cli.flushing import parse_flush
 from bench_cli.interfaces import LogOptions
 from tests.contract.log_backends import load
 
@@ -81,3 +86,38 @@ def test_a_sync_of_the_compiled_log_is_one_system_call(
     assert call in sync
     assert sync.endswith("= 0")
     assert call == "fdatasync(" or "MS_SYNC" in sync
+
+
+@pytest.mark.parametrize("module", ["log", "native"])
+@pytest.mark.parametrize("name", ["BasicBackend", "MmapBackend"])
+def test_a_slower_device_takes_its_time_for_every_sync(
+    module: str, name: str, tmp_path: Path
+) -> None:
+    backend: Any = load(f"bench_cli.wal.{module}:{name}")
+    delay_ns = 3_000_000
+    slow = replace(OPTIONS, file_system=SlowFileSystem(delay_ns), flush=parse_flush("group"))
+    log = backend.open(tmp_path / "log", slow)
+    for number in (1, 2):
+        began = time.monotonic_ns()
+        assert log.commit(b"record") == number
+        assert time.monotonic_ns() - began >= delay_ns
+    log.close()
+    assert backend.recover(tmp_path / "log", OPTIONS).records == 2
+
+
+@pytest.mark.parametrize("name", ["BasicBackend", "MmapBackend"])
+def test_the_interpreter_goes_on_while_a_slower_device_syncs(name: str, tmp_path: Path) -> None:
+    """A wait that kept the interpreter lock would leave no turn to any other thread."""
+    backend: Any = load(f"bench_cli.wal.native:{name}")
+    slow = replace(OPTIONS, file_system=SlowFileSystem(200_000_000))
+    log = backend.open(tmp_path / "log", slow)
+    log.append(b"record")
+    syncing = threading.Thread(target=log.sync)
+    syncing.start()
+    turns = 0
+    while syncing.is_alive():
+        time.sleep(0)
+        turns += 1
+    syncing.join()
+    log.close()
+    assert turns > 10
