@@ -116,6 +116,9 @@ class FlushedLog:
             except (LogWriteFailed, LogPoisoned) as error:
                 self._fail(error)
                 raise
+            except BaseException:
+                self._look()
+                raise
             finally:
                 self._end_change()  # it may have rotated
             ticket = self._last
@@ -313,6 +316,9 @@ class FlushedLog:
             except (LogWriteFailed, LogPoisoned) as error:
                 self._fail(error)
                 raise
+            except BaseException:
+                self._look()
+                raise
             finally:
                 self._end_change()
 
@@ -383,6 +389,14 @@ class FlushedLog:
         if self._failure is None:
             self._failure = error
         self._turn.notify_all()
+
+    def _look(self) -> None:
+        """Whether the log is poisoned: a signal handler may have raised where that does it."""
+        if self._stepped is not None:
+            try:
+                self._stepped.begin_sync()
+            except LogPoisoned as error:
+                self._fail(error)
 
     def forked(self) -> None:
         self._turn = threading.Condition(threading.Lock())

@@ -291,10 +291,14 @@ class FileLog(FileRecords):
 
     def truncate_front(self, sequence: int) -> int:
         self._check_usable()
+        covered = self._segments.covered(sequence)
         try:
-            self._segments.truncate(sequence)
+            self._segments.remove_front(covered)
         except OSError as error:
             raise self._fail(error) from error
+        except BaseException:
+            self._stopped()
+            raise
         return self._segments.first
 
     def stats(self) -> LogStats:
@@ -345,8 +349,8 @@ class FileLog(FileRecords):
             )
 
     def _stopped(self) -> None:
-        """A signal handler raised in the midst of a rotation or an emptying: which segment is in
-        use only a recovery can tell."""
+        """A signal handler raised in the midst of a rotation, an emptying or a cut: which segments
+        are in use, and from where, only a recovery can tell."""
         self._failed = errno.EINTR
 
     def _fail(self, error: OSError) -> LogError:

@@ -387,9 +387,14 @@ cdef class NativeLog:
             return self.next
         begin_work(self)
         try:
-            self.segments.truncate(sequence)
-        except OSError as error:
-            raise fail(self, error) from error
+            covered = self.segments.covered(sequence)
+            try:
+                self.segments.remove_front(covered)
+            except OSError as error:
+                raise fail(self, error) from error
+            except BaseException:
+                stopped(self)
+                raise
         finally:
             end_work(self)
         return self.segments.first

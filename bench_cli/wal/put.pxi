@@ -54,9 +54,11 @@ cdef object fail(NativeLog self, error):
 
 
 cdef void stopped(NativeLog self) noexcept:
-    """As ``FileLog._stopped``."""
+    """As ``FileLog._stopped``. Those who wait for a sync do not look at the log."""
     self.failed = EINTR
     self.state |= FAILED
+    if self.commit != NULL:
+        commit_fail(<commit *>self.commit, EINTR)
 
 
 cdef int check(NativeLog self, long result) except -1:

@@ -379,13 +379,17 @@ class SegmentSet:
         for at, zeros in zeros_between(DATA_START, end):
             segment.write(at, zeros)
 
-    def truncate(self, sequence: int) -> None:
-        """Remove the full segments that end at or below ``sequence``. The first one left is made
-        a base before: from there on those before it do not belong to the log, so it does not
-        matter which of them a crash leaves. One file is kept for the next segment."""
+    def covered(self, sequence: int) -> int:
+        """How many full segments end at or below ``sequence``."""
         covered = 0
         while covered < len(self._retired) and self._retired[covered].last <= sequence:
             covered += 1
+        return covered
+
+    def remove_front(self, covered: int) -> None:
+        """Remove the oldest ``covered`` segments. The first one left is made a base before: from
+        there on those before it do not belong to the log, so it does not matter which of them a
+        crash leaves. One file is kept for the next segment."""
         if not covered:
             return
         self.first = self._retired[covered - 1].last + 1

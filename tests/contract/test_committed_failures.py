@@ -18,6 +18,7 @@ from bench_cli.errors import LogClosed, LogPoisoned, LogWriteFailed
 from bench_cli.flushing import parse_flush
 from bench_cli.interfaces import Item, LogOptions
 from bench_cli.registry import resolve
+from bench_cli.wal.segment import SegmentSet
 from tests.contract.committed_logs import (
     OURS,
     PATIENCE_S,
@@ -172,6 +173,50 @@ def test_an_error_that_is_none_of_the_disk_reaches_the_one_who_synced(
     log.wait(1)
     assert durable(log) == 1
     log.close()
+
+
+INTERRUPTED = {"rotate": "let_go", "truncate_front": "_remove", "reset": "_close_unsynced"}
+"""What a signal interrupts, and in the midst of it the step after which its handler raises."""
+
+
+@pytest.mark.parametrize("what", INTERRUPTED)
+@pytest.mark.parametrize("subject", OURS, ids=label)
+def test_a_signal_in_the_midst_of_a_change_poisons_the_log_for_all_who_wait(
+    subject: str, home: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log: Any = open_committed(subject, home, "never", segment=4096)
+    for _ in range(60):
+        last = log.append(b"rotates now and then" * 5)
+    log.wait(last - 1)
+    safe = durable(log)
+    ticket = log.append(b"not synced")
+    real = getattr(SegmentSet, INTERRUPTED[what])
+
+    def interrupted(*arguments: object) -> None:
+        real(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as signals:
+        signals.setattr(SegmentSet, INTERRUPTED[what], interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            if what == "rotate":
+                while ticket < 1000:
+                    ticket = log.append(b"until it rotates" * 9)
+            elif what == "reset":
+                log.reset()
+            else:
+                log.truncate_front(last)
+    for call in (lambda: log.wait(ticket), lambda: log.append(b"x"), log.sync, log.reset,
+                 lambda: log.truncate_front(1)):  # fmt: skip
+        with pytest.raises(LogPoisoned) as poisoned:
+            call()
+        assert poisoned.value.errno == errno.EINTR
+    log.wait(safe)
+    assert durable(log) == safe
+    log.close()
+    again = load(subject).open(home, LogOptions(segment_size=4096))
+    assert again.append(b"after") == ticket + 1
+    again.close()
 
 
 # --- processes -------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ declares it, both twins and both formats."""
 from __future__ import annotations
 
 import contextlib
+import errno
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -20,10 +22,11 @@ from tests.contract.log_backends import (
     label,
     load,
     need,
+    need_ours,
     read,
     small,
 )
-from tests.faults.faulty_files import FaultyFiles, every_stop
+from tests.faults.faulty_files import FaultyFiles, Stopped, every_stop
 
 
 @pytest.fixture(params=BACKENDS, ids=label)
@@ -214,6 +217,65 @@ def test_a_cut_stopped_anywhere_keeps_every_record_behind_it(
         assert numbers(backend, killed, options) == [*left, 1201]
 
     assert every_stop(cut) > 3
+
+
+@pytest.mark.parametrize("last", [800, 1200])
+def test_a_signal_in_the_midst_of_a_cut_poisons_the_log_and_loses_nothing(
+    backend: LogBackend, options: LogOptions, home: Path, last: int
+) -> None:
+    """Its handler may raise wherever Python code runs: here before each operation."""
+    need(backend, Capability.FAULTS, Capability.ROTATION)
+
+    def cut(files: FaultyFiles) -> None:
+        directory = home.with_name(f"interrupted-{files.stop_at}")
+        stop, files.stop_at = files.stop_at, -1
+        log = opened(backend, directory, small(options.format, file_system=files))
+        fill(log, 1200)
+        files.notes.clear()
+        files.stop_at = stop
+        try:
+            log.truncate_front(last)
+        except Stopped:
+            files.stop_at = -1
+            poisoned(log)
+            log.close()
+            left = numbers(backend, directory, options)
+            assert left == list(range(left[0], 1201)) and left[0] <= last + 1
+            goes_on(directory, left)
+            raise
+        log.close()
+
+    def poisoned(log: TruncatableLog) -> None:
+        calls: tuple[Callable[[], object], ...] = (
+            lambda: log.append(b"x"), log.sync, log.reset, lambda: log.truncate_front(last)
+        )  # fmt: skip
+        for call in calls:
+            with pytest.raises(LogPoisoned) as told:
+                call()
+            assert told.value.errno == errno.EINTR
+
+    def goes_on(directory: Path, left: list[int]) -> None:
+        log = opened(backend, directory, options)
+        assert log.append(b"after") == 1201
+        first = log.truncate_front(last)
+        log.close()
+        assert read(backend, directory, options)[0].first_sequence == first >= left[0]
+
+    assert every_stop(cut) > 3
+
+
+def test_a_cut_to_what_is_no_number_changes_nothing(
+    backend: LogBackend, options: LogOptions, home: Path
+) -> None:
+    need(backend, Capability.RECOVERY, Capability.ROTATION)
+    need_ours(backend)
+    log = opened(backend, home, options)
+    fill(log, 700)
+    with pytest.raises(TypeError):
+        log.truncate_front("12")  # type: ignore[arg-type]  # what is asked
+    assert log.append(b"goes on") == 701
+    log.close()
+    assert read(backend, home, options)[0].first_sequence == 1
 
 
 def test_segments_missing_at_the_front_are_still_damage(
