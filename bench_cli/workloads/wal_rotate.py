@@ -1,9 +1,12 @@
-"""Rotation rows: the append that meets a rotation, by size or by time.
+"""Rotation rows: the append that meets a rotation, by size or by time, and one that meets none.
 
 Each timed append is the first one of a new segment. Before it, untimed, the segment is filled (or
 gets one record and is left to grow old), and some time passes, as it does in a log that is not
 written as fast as it can be: the next segment is made meanwhile. Segments that were left behind are
 removed as they are behind a snapshot, so that their files are used again.
+
+An append after a pause takes longer than one in a row of them, whether it rotates or not. ``none``
+is that append without the rotation: what a rotation by time costs is the difference.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ MS = 1_000_000
 RUNNING = 200
 """Records between the pause and the rotation by size: the caches then hold what an append needs."""
 PROVED = 16
-"""A recovery reads all that the segment before holds, so one in so many rotations is proved."""
+"""A recovery reads all that the segment before holds, so one in so many appends is proved."""
 
 
 class RotateBody(LogBody):
@@ -44,16 +47,19 @@ class RotateBody(LogBody):
         self.payload = random_bytes(int(setting.params["record"]), setting.seed)
         self.pause = int(setting.params["pause"])
         self.info = BodyInfo(1)
+        self.by = str(setting.params["by"])
         self.fill = 0
-        """Records of a segment before it rotates by size; 0: by time."""
-        if setting.params["by"] == "size":
+        """Records of a segment before it rotates by size; 0: it rotates by time."""
+        if self.by == "time":
+            self.log.append(self.payload)
+        else:
             self._next_segment()
             self.fill = self._next_segment()
-        else:
-            self.log.append(self.payload)
-        self.rotations, self.last = 0, 0
-        self.begun = self.log.stats().last_sequence
+        stats = self.log.stats()
+        self.rotations, self.last = stats.rotations, stats.last_sequence
+        self.begun = stats.last_sequence
         """The first record of the current segment."""
+        self.verified = 0
 
     def open_log(self) -> WriteAheadLog:
         if self.setting.params["by"] == "time":
@@ -72,19 +78,25 @@ class RotateBody(LogBody):
     def prepare(self) -> None:
         assert isinstance(self.log, TruncatableLog)  # what the row asks for
         stats = self.log.stats()
-        if stats.last_sequence > self.last:  # by the append that was timed
+        if stats.rotations > self.rotations:  # by the append that was timed
             self.begun = stats.last_sequence
         missing = max(0, self.fill - (stats.last_sequence - self.begun + 1))
-        running = min(RUNNING, missing)
-        for _ in range(missing - running):
-            self.log.append(self.payload)
+        running = min(RUNNING, missing) if self.by == "size" else 0
+        if self.by == "size":
+            self._append(missing - running)
+        elif self.fill and not missing:  # it would rotate and is not to
+            self._next_segment()
+            self.begun = self.log.stats().last_sequence
         self.log.truncate_front(self.log.stats().last_sequence)
         time.sleep(self.pause / 1e9)
-        for _ in range(running):
-            self.log.append(self.payload)
+        self._append(running)
         self.mark()
         stats = self.log.stats()
         self.rotations, self.last = stats.rotations, stats.last_sequence
+
+    def _append(self, count: int) -> None:
+        for _ in range(count):
+            self.log.append(self.payload)
 
     def run(self) -> None:
         self.log.append(self.payload)
@@ -93,12 +105,14 @@ class RotateBody(LogBody):
         return partial(self.log.append, self.payload)
 
     def verify(self) -> None:
-        """It rotated once, and the record is the last one that a recovery finds."""
+        """It rotated once, or not if it was not to, and the record is the last one that a recovery
+        finds."""
         stats = self.log.stats()
-        expect("rotations", stats.rotations - self.rotations, 1)
+        expect("rotations", stats.rotations - self.rotations, int(self.by != "none"))
         expect("last record", stats.last_sequence, self.last + 1)
-        if stats.rotations % PROVED == 0:
+        if self.verified % PROVED == 0:
             self._check_last(stats.last_sequence)
+        self.verified += 1
 
     def _check_last(self, wanted: int) -> None:
         last: list[bytes] = []
@@ -122,7 +136,8 @@ def _needs(params: Mapping[str, Any]) -> Needs:
 
 WORKLOADS = (
     Declared("wal.rotate", "wal", "WAL rotation", "the append that meets a rotation", RotateBody,
-             (choice("by", "size", "what the segment ends by", "size", "time"),
+             (choice("by", "size", "what the segment ends by; none: it goes on", "size", "time",
+                     "none"),
               size("record", 4 * KIB, "payload bytes of one record", most=8 * MIB),
               size("segment", 16 * MIB, "bytes of one log file", 64 * KIB),
               Parameter("pause", "time", 50 * MS, "time before it, in which the next one is made",
