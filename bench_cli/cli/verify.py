@@ -96,6 +96,11 @@ if TYPE_CHECKING:
     help="Prove so many at a time, each in a process of its own [one per core; with "
     "--real-kernel 1].",
 )
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Leave out what an earlier run of the same sources, effort and seed has proven.",
+)
 @click.option("--quiet", is_flag=True, help="No progress.")
 def command(
     backends: Sequence[str],
@@ -112,6 +117,7 @@ def command(
     allow_code: bool,
     json_to: str | None,
     jobs: int | None,
+    resume: bool,
     quiet: bool,
 ) -> int:
     """Prove what a log survives, and a pool or a cache on it.
@@ -119,8 +125,8 @@ def command(
     Records everything it asks of its disk, builds the disks a crash may leave at each moment, and
     recovers each of them; fails every call; flips every bit; kills real writers. Pools and caches
     are proven the same way, on each log. Ends with exit code 20 when a declared level does not
-    hold; what failed is kept with the command that replays it. The results are kept in
-    results/verified.json.
+    hold; what failed is kept with the command that replays it. Each result is kept in
+    results/verified.json as soon as it is there; after an interruption --resume proves the rest.
 
     \b
     bench verify
@@ -138,8 +144,15 @@ def command(
     effort = _effort(images, kills, seed, thorough)
     if real_kernel:
         effort = _with_kernel(effort, thorough)
+    if resume and not (subjects := _not_shown(subjects, effort)):
+        return ExitCode.OK
     at_a_time = jobs or (1 if real_kernel else len(os.sched_getaffinity(0)))
-    proofs = _prove(subjects, effort, at_a_time, quiet)
+    proofs: list[Proof] = []
+    try:
+        _prove(subjects, effort, at_a_time, quiet, proofs)
+    except KeyboardInterrupt:
+        _report_partly(proofs, len(subjects), json_to)
+        raise
     return _report(proofs, json_to)
 
 
@@ -218,16 +231,54 @@ def _of_twin(
 _RECORDED = ("wal.basic", "wal.mmap")
 
 
-def _prove(subjects: Sequence[Subject], effort: Effort, jobs: int, quiet: bool) -> list[Proof]:
+def _not_shown(subjects: Sequence[Subject], effort: Effort) -> list[Subject]:
+    """Those without a stored proof of these sources and this effort."""
     from bench_cli import places
+    from bench_cli.faults import keeping
+    from bench_cli.report import console
+
+    results = places.results_dir()
+    left = [one for one in subjects if not keeping.is_shown(one.key, effort, results)]
+    if len(left) < len(subjects):
+        console.say(
+            [f"{len(subjects) - len(left)} of {len(subjects)} are proven already: {results}"],
+            stream=sys.stderr,
+        )
+    return left
+
+
+def _prove(
+    subjects: Sequence[Subject], effort: Effort, jobs: int, quiet: bool, proofs: list[Proof]
+) -> None:
+    """``proofs`` gets each as soon as it is there, when it is also stored; in the end they are in
+    the order of ``subjects``."""
+    from bench_cli import places
+    from bench_cli.faults import keeping
     from bench_cli.faults.prove import work_of
     from bench_cli.faults.workers import prove_all
 
     scratch = places.scratch_dir()
     scratch.mkdir(parents=True, exist_ok=True)
+
+    def ended(proof: Proof) -> None:
+        proofs.append(proof)
+        keeping.store([proof], places.results_dir())
+
     total = sum(work_of(subject, effort) for subject in subjects)
     with counting(total, quiet=quiet) as advance:
-        return prove_all(subjects, effort, scratch, jobs, advance)
+        prove_all(subjects, effort, scratch, jobs, advance, ended)
+    keys = [subject.key for subject in subjects]
+    proofs.sort(key=lambda proof: keys.index(proof.key))
+
+
+def _report_partly(proofs: Sequence[Proof], wanted: int, json_to: str | None) -> None:
+    from bench_cli.report import console
+    from bench_cli.report.model import Tone
+
+    if proofs:
+        _report(proofs, json_to)
+    left = f"! {wanted - len(proofs)} of {wanted} are not proven: `--resume` goes on with them"
+    console.say([left], Tone.WARN, sys.stderr)
 
 
 def _report(proofs: Sequence[Proof], json_to: str | None) -> int:
@@ -236,7 +287,6 @@ def _report(proofs: Sequence[Proof], json_to: str | None) -> int:
     from bench_cli.report import console, verification
 
     kept = [keeping.keep(proof, places.scratch_dir()) for proof in proofs if proof.failures]
-    keeping.store(proofs, places.results_dir())
     if json_to == "-":
         sys.stdout.write(keeping.to_json(proofs))
     else:

@@ -15,7 +15,7 @@ from bench_cli import evidence, registry
 from bench_cli.errors import ResultFileError
 from bench_cli.faults import engines
 from bench_cli.faults.crashes import Reading
-from bench_cli.faults.prove import Proof
+from bench_cli.faults.prove import Effort, Proof
 from bench_cli.interfaces import LogBackend, LogOptions
 from bench_cli.registry import is_code
 from bench_cli.report.verification import Kept, Replayed, Verified
@@ -54,6 +54,16 @@ def store(proofs: Sequence[Proof], results: Path) -> None:
             kept[proof.key] = made
     results.mkdir(parents=True, exist_ok=True)
     _write_durably(results / evidence.VERIFIED, _text(kept))
+
+
+def is_shown(key: str, effort: Effort, results: Path) -> bool:
+    """Whether a proof of these sources with the same effort is stored, and holds."""
+    proof = evidence.load(results).proofs.get(key, {})
+    return (
+        proof.get("holds") is True
+        and proof.get("code") == evidence.code_digest(key.partition(".")[0])
+        and proof.get("effort") == json.loads(json.dumps(asdict(effort)))
+    )
 
 
 def _is_ours(backend: str) -> bool:

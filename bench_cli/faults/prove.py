@@ -112,6 +112,11 @@ class Subject:
     allow_code: bool = False
     log: str | None = None
 
+    @property
+    def key(self) -> str:
+        """That of its proof."""
+        return key_of(self.backend, self.log, self.core or self.engine().core, self.format)
+
     def resolve(self) -> LogBackend:
         """The log."""
         name = self.log or self.backend
@@ -150,6 +155,7 @@ class Proof:
     losses: int = 0
     acknowledged: int = 0
     seconds: float = 0.0
+    effort: Effort | None = None
     failures: list[Failure] = field(default_factory=list)
 
     @property

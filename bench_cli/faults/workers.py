@@ -7,11 +7,10 @@ largest subjects come first, so that no process is left with one of them in the 
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from typing import Any
 
 from bench_cli import evidence
 from bench_cli.errors import VerificationFailed
@@ -24,25 +23,29 @@ _told: list[SimpleQueue[int]] = []  # of a worker process: the one to its parent
 
 
 def prove_all(
-    subjects: Sequence[Subject], effort: Effort, scratch: Path, jobs: int, advance: Advance
-) -> list[Proof]:
-    """In the order of ``subjects``, by up to ``jobs`` processes; one subject or job needs none.
-    Raises what ``prove`` raises."""
+    subjects: Sequence[Subject],
+    effort: Effort,
+    scratch: Path,
+    jobs: int,
+    advance: Advance,
+    ended: Callable[[Proof], None],
+) -> None:
+    """By up to ``jobs`` processes; one subject or job needs none. ``ended`` gets each proof as soon
+    as it is there: what is proven when something raises was proven. Raises what ``prove`` does."""
     digests = [evidence.code_digest(_engine(subject)) for subject in subjects]
     if jobs < 2 or len(subjects) < 2:
-        return [_timed(subject, effort, scratch, advance) for subject in subjects]
+        for subject in subjects:
+            ended(_timed(subject, effort, scratch, advance))
+        return
     context = multiprocessing.get_context("spawn")
     told: SimpleQueue[int] = context.SimpleQueue()  # what is put is there, also before its proof is
     order = sorted(range(len(subjects)), key=lambda at: -work_of(subjects[at], effort))
     with ProcessPoolExecutor(min(jobs, len(subjects)), context, _begin, (told,)) as workers:
-        begun = {
-            at: workers.submit(_one, subjects[at], effort, scratch, digests[at]) for at in order
-        }
+        begun = [workers.submit(_one, subjects[at], effort, scratch, digests[at]) for at in order]
         try:
-            _follow(begun.values(), told, advance)
+            _follow(begun, told, advance, ended)
         finally:
             workers.shutdown(wait=False, cancel_futures=True)
-        return [begun[at].result() for at in range(len(subjects))]
 
 
 def _engine(subject: Subject) -> str:
@@ -52,19 +55,24 @@ def _engine(subject: Subject) -> str:
 def _timed(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> Proof:
     began = CLOCK.now_ns()
     proof = prove(subject, effort, scratch, advance)
-    proof.seconds = (CLOCK.now_ns() - began) / 1e9
+    proof.seconds, proof.effort = (CLOCK.now_ns() - began) / 1e9, effort
     return proof
 
 
-def _follow(running: Iterable[Future[Proof]], told: SimpleQueue[int], advance: Advance) -> None:
+def _follow(
+    running: Iterable[Future[Proof]],
+    told: SimpleQueue[int],
+    advance: Advance,
+    ended: Callable[[Proof], None],
+) -> None:
     """Until all are done, or one has failed. Raises its error."""
-    left: set[Future[Any]] = set(running)
+    left: set[Future[Proof]] = set(running)
     while left:
-        ended, left = wait(left, timeout=TOLD_NS / 1e9, return_when=FIRST_COMPLETED)
+        done, left = wait(left, timeout=TOLD_NS / 1e9, return_when=FIRST_COMPLETED)
         while not told.empty():
             advance(told.get())
-        for one in ended:
-            one.result()
+        for one in done:
+            ended(one.result())
 
 
 # --- in a worker process ---------------------------------------------------------------------

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench_cli.faults.damage import check
+from bench_cli.faults.prove import Proof, prove
 from tests.cli.conftest import Bench, bench, project
 
 __all__ = ["bench", "project"]  # fixtures
@@ -122,3 +123,38 @@ def test_a_file_that_is_no_kept_image_is_refused(bench: Bench, project: Path) ->
     ended = bench("verify", "--replay", project / "no.json")
     assert ended.code == 2
     assert "not a kept image" in ended.err
+
+
+def test_what_was_proven_before_an_interruption_is_kept_and_not_proven_again(
+    bench: Bench, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = ("verify", "--backend", "wal.basic", "--backend", "wal.mmap", *SMALL)
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(
+            "bench_cli.faults.workers.prove",
+            lambda subject, *rest: (
+                stopped() if subject.backend == "wal.mmap" else prove(subject, *rest)
+            ),
+        )
+        ended = bench(*wanted, width=120)
+    assert ended.code == 130
+    assert "wal.basic" in ended.out and "wal.mmap" not in ended.out
+    assert "1 of 2 are not proven: `--resume`" in ended.err
+    stored = project / "results" / "verified.json"
+    first = json.loads(stored.read_text())["proofs"]
+    assert list(first) == ["wal.basic/python/binary"]
+
+    ended = bench(*wanted, "--resume", width=120)
+    assert ended.code == 0
+    assert "1 of 2 are proven already" in ended.err
+    assert "wal.mmap" in ended.out and "wal.basic" not in ended.out
+    both = json.loads(stored.read_text())["proofs"]
+    assert both["wal.basic/python/binary"] == first["wal.basic/python/binary"]
+
+    assert "2 of 2 are proven already" in bench(*wanted, "--resume").err
+    ended = bench(*wanted, "--resume", "--seed", "7")
+    assert "already" not in ended.err
+
+
+def stopped() -> Proof:
+    raise KeyboardInterrupt

@@ -20,9 +20,11 @@ SUBJECTS = [
 
 def test_each_subject_is_proven_by_itself_and_told_of(tmp_path: Path) -> None:
     told: list[int] = []
-    proofs = prove_all(SUBJECTS, FEW, tmp_path, 2, told.append)
-    assert [proof.backend for proof in proofs] == [subject.backend for subject in SUBJECTS]
-    assert [proof.holds for proof in proofs] == [True, False]
+    proofs: list[Proof] = []
+    prove_all(SUBJECTS, FEW, tmp_path, 2, told.append, proofs.append)
+    assert {proof.key: proof.holds for proof in proofs} == {
+        subject.key: holds for subject, holds in zip(SUBJECTS, (True, False), strict=True)
+    }
     assert all(isinstance(proof, Proof) and proof.seconds > 0 for proof in proofs)
     assert sum(told) == len(SUBJECTS) * 20 * FEW.kills
 
@@ -32,4 +34,4 @@ def test_sources_that_change_meanwhile_end_the_proof(
 ) -> None:
     monkeypatch.setattr(evidence, "code_digest", lambda engine: "an earlier one")
     with pytest.raises(VerificationFailed, match="the sources changed"):
-        prove_all(SUBJECTS, FEW, tmp_path, 2, lambda count: None)
+        prove_all(SUBJECTS, FEW, tmp_path, 2, lambda count: None, lambda proof: None)
