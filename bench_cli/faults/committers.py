@@ -5,30 +5,41 @@ from a seed all the same: appends are let go one at a time, either when nobody i
 while a sync is under way, which stands still for them. What is let go during a sync is written
 after it began, and must not be acknowledged by it. The same seed records the same operations,
 whichever of those who wait the log makes its leader.
+
+Segments fill up on the way. A record that begins a new one waits for a running sync, which must
+therefore not stand still for it: it is let go last, and only where nobody waits for the next sync,
+which might begin before the rotation or after it.
 """
 
 from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import NamedTuple, cast
 
 from bench_cli.errors import BenchError
 from bench_cli.faults.history import History
 from bench_cli.faults.policies import FLUSHES, Hands, Step
 from bench_cli.faults.recorder import HOME, Recorder, no_fault
-from bench_cli.interfaces import CommittedLog, LogBackend, LogOptions
+from bench_cli.interfaces import CommittedLog, LogBackend, LogOptions, RecordKind
+from bench_cli.wal.codec import CODECS
+from bench_cli.wal.format import DATA_START, FOOTER_ROOM
 
 COMMITTERS = "committers"
 """What this is called among flush policies."""
 RECORDS = 50
-SEGMENT = 8192  # holds them all: a rotation waits for a running sync, which here waits for it
+LENGTHS = ((0, 8, 16, 40, 90), (40, 90, 400))
+"""Of the payloads of a recording: the first fill a segment of 8 KiB by half, the second several."""
 COMING, IDLE, GOING, INSIDE, ENDED = range(5)
 """A thread on its way to its next turn, waiting for one, at its append, in a wait, gone."""
 STUCK_S = 60.0  # a log that never answers is to be a failure, and not to hang
+GRACE_S = 0.01
+"""For a rotation that is to wait for the sync, to show that it does not. Sound logs record the same
+however long this is."""
 
 
 class StoodStill(RuntimeError):
@@ -42,20 +53,61 @@ class Turn(NamedTuple):
     waits: bool
 
 
+class Room:
+    """What is left of the current segment, by what the log wrote last. Which record begins a new
+    one is so known before, but where the length of a frame depends on the time it is written."""
+
+    def __init__(self, disk: Recorder, options: LogOptions) -> None:
+        self._disk, self._codec = disk, CODECS[options.format]
+        self._end = options.segment_size - FOOTER_ROOM
+
+    def fits(self, first: int, turns: Sequence[Turn]) -> int:
+        """How many certainly go into it; ``first`` is the number of the first one."""
+        left = self._left()
+        for count, turn in enumerate(turns):
+            left -= max(self._lengths(first + count, turn))
+            if left < 0:
+                return count
+        return len(turns)
+
+    def ends(self, number: int, turn: Turn) -> bool:
+        """Whether that record certainly begins a new one."""
+        return min(self._lengths(number, turn)) > self._left()
+
+    def _left(self) -> int:
+        written = (op for op in reversed(self._disk.ops) if op.kind in ("write", "store"))
+        return self._end - max(DATA_START, *(op.offset + len(op.data) for op in islice(written, 1)))
+
+    def _lengths(self, number: int, turn: Turn) -> list[int]:
+        """With everything before it durable, and with nothing."""
+        return [
+            len(self._codec.frame(0, number, lag, RecordKind.DATA, turn.payload)[0])
+            for lag in (0, number - 1)
+        ]
+
+
 @dataclass(slots=True)
 class Turns:
     """``plan``: the turns, in order, whoever takes them. ``queue``: who may append now, one after
-    the other. ``synced``: what the last sync that ended had begun with."""
+    the other. ``leader``: who syncs, -1 if nobody; ``covers``: what that sync began with, and
+    ``synced`` the last one that ended; ``stands``: how many operations were done when it did."""
 
     draw: random.Random
     threads: int
     plan: list[Turn]
+    room: Room
     states: list[int] = field(default_factory=list)
     tickets: list[int] = field(default_factory=list)
+    callers: dict[int, int] = field(default_factory=dict)  # by the identity of their thread
     queue: list[int] = field(default_factory=list)
     batch: int = 0  # of those let go together
     written: int = 0
+    leader: int = -1
+    covers: int = 0
     synced: int = 0
+    stands: int = 0
+    rotating: int = -1  # who was let go to begin a new segment, and has not done so
+    full: bool = False  # that was during the sync of the leader
     over: bool = False  # something failed: nothing is appended any more
     moved: threading.Condition = field(default_factory=threading.Condition)
 
@@ -79,29 +131,79 @@ class Turns:
             self._go_on(me, INSIDE if waits else COMING)
             self._until(lambda: not self.queue or self.batch > batch or self.over)
 
+    def answered(self, me: int) -> None:
+        """Of one whose wait is over."""
+        if me == self.leader:
+            self._end_sync()
+
+    def rotated(self, me: int) -> None:
+        """Of one that has appended: after a rotation that waited for a sync, those who were
+        answered by that come back first."""
+        with self.moved:
+            if self.rotating == me:
+                self.rotating = -1
+                self.moved.notify_all()
+                self._until(lambda: self.over or not any(map(self._is_covered, self._all)))
+
     def leave(self, me: int, *, failed: bool) -> None:
         with self.moved:
             self.over = self.over or failed
             self._go_on(me, ENDED)
 
-    def during_sync(self) -> int:
-        """Of the leader, in its sync: first those come back whom the last one made durable, then
-        some append. Returns what the sync began with."""
+    def waiting(self) -> int:
+        """Which of the committers calls, if it is in a wait; -1: none of them."""
+        me = self.callers.get(threading.get_ident(), -1)
+        return me if me >= 0 and self.states[me] == INSIDE else -1
+
+    def during_sync(self, me: int) -> None:
+        """Of the leader, for each file that its sync makes durable: first those come back whom the
+        last one answered, then some append."""
         with self.moved:
-            self._until(self._still)
-            begun = self.written
-            for _ in range(self.draw.choice((0, 1, 1, 3, 6))):
-                self._let_go(self.draw.randint(1, self.threads))
+            if me != self.leader:
+                self._end_sync()
                 self._until(self._still)
-            return begun
+                self.leader, self.covers, self.full = me, self.written, False
+            for _ in range(self.draw.choice((0, 1, 1, 3, 6)) if not self.full else 0):
+                most = self.draw.randint(1, self.threads)
+                fits = self.room.fits(self.written + 1, self.plan[:most])
+                if not fits:
+                    self._let_rotate()
+                    return
+                self._let_go(fits)
+                self._until(self._still)
+
+    def _end_sync(self) -> None:
+        if self.leader >= 0:
+            self.leader, self.synced = -1, self.covers
+
+    def _let_rotate(self) -> None:
+        """The next one, if it certainly does, and is certainly first when the sync has ended."""
+        late = any(
+            state == INSIDE and ticket > self.covers
+            for state, ticket in zip(self.states, self.tickets, strict=True)
+        )
+        if late or not self.plan or not self.room.ends(self.written + 1, self.plan[0]):
+            return
+        self._let_go(1)
+        if self.queue:
+            self.rotating, self.full = self.queue[0], True
+            self.moved.wait_for(lambda: self.rotating < 0 or self.over, GRACE_S)
+
+    @property
+    def _all(self) -> range:
+        return range(self.threads)
 
     def _still(self) -> bool:
         """All are idle, gone, or wait for a sync that has not ended."""
-        return self.over or not any(map(self._moves, range(self.threads)))
+        return self.over or not any(map(self._moves, self._all))
 
     def _moves(self, one: int) -> bool:
         answered = self.states[one] == INSIDE and self.tickets[one] <= self.synced
         return answered or self.states[one] in (COMING, GOING)
+
+    def _is_covered(self, one: int) -> bool:
+        """Whether it waits, and the sync of the leader, or the last one, is to answer it."""
+        return self.states[one] == INSIDE and self.tickets[one] <= max(self.covers, self.synced)
 
     def _go_on(self, me: int, state: int) -> None:
         self.states[me] = state
@@ -148,14 +250,16 @@ class _Committers:
 
     def _live(self, me: int) -> None:
         failed = False
+        self.turns.callers[threading.get_ident()] = me
         try:
             while (turn := self.turns.take(me)) is not None:
-                ticket = self._append(turn)
+                ticket = self._append(me, turn)
                 self.turns.appended(me, ticket, waits=turn.waits)
                 if turn.waits:
                     self.log.wait(ticket)
                     with self.turns.moved:
-                        self._note(promised=max(ticket, self.history.now.promised))
+                        self._promise(ticket)
+                        self.turns.answered(me)
         except BenchError:
             failed = True
         except Exception as error:  # a committer's thread ends here
@@ -164,19 +268,22 @@ class _Committers:
         finally:
             self.turns.leave(me, failed=failed)
 
-    def _append(self, turn: Turn) -> int:
+    def _append(self, me: int, turn: Turn) -> int:
         with self.turns.moved:
             self.history.attempt(len(self.disk.ops), Step("append", 1, (turn.payload,)))
             wanted = self.history.now.attempted
         ticket = self.log.append(turn.payload)
+        self.turns.rotated(me)
         with self.turns.moved:
             if ticket != wanted:
                 self.history.complaints.append(f"record {wanted} was given the ticket {ticket}")
-            self._note(written=wanted)
+            self.history.mark(len(self.disk.ops), written=wanted)
         return ticket
 
-    def _note(self, **changed: int) -> None:
-        self.history.mark(len(self.disk.ops), **changed)
+    def _promise(self, ticket: int) -> None:
+        """From the end of the sync on: a rotation that waited for that may be under way."""
+        promised = max(ticket, self.history.now.promised)
+        self.history.mark(self.turns.stands or len(self.disk.ops), promised=promised)
 
 
 @dataclass(slots=True)
@@ -204,26 +311,22 @@ def record(
     is told of an error."""
     fails = fails or Once()
     draw = random.Random(f"{seed} committers")
+    lengths = draw.choice(LENGTHS)
     plan = [
-        Turn(b"%d:" % at + draw.randbytes(draw.choice((0, 8, 16, 40, 90))), draw.random() < 0.25)
+        Turn(b"%d:" % at + draw.randbytes(draw.choice(lengths)), draw.random() < 0.25)
         for at in range(RECORDS)
     ]
     left_open = draw.random() < 0.5 and not fails.at
-    turns = Turns(draw, draw.randint(2, 4), plan)
     disk, history = Recorder(), History()
+    turns = Turns(draw, draw.randint(2, 4), plan, Room(disk, options))
     log = cast(CommittedLog, backend.open(HOME, under(options, disk)))
 
-    covers = 0  # what the log asked to be synced, also where an interrupted sync is done again
-
     def fault(call: str) -> int:
-        nonlocal covers
-        if call != "sync":
-            return fails(call)
-        covers = covers or turns.during_sync()
-        number = fails(call)
-        if not number:
-            turns.synced, covers = covers, 0
-        return number
+        leader = turns.waiting() if call == "sync" else -1  # of a new segment's it is nobody
+        if leader >= 0:
+            turns.during_sync(leader)
+            turns.stands = len(disk.ops) + 1
+        return fails(call)
 
     disk.fault = fault
     _Committers(log, disk, history, turns).run()
@@ -240,7 +343,6 @@ def record(
 def under(options: LogOptions, disk: Recorder | None) -> LogOptions:
     return replace(
         options,
-        segment_size=SEGMENT,
         file_system=disk,
         flush=FLUSHES["group"],
         clock=Hands(),

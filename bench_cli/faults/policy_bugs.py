@@ -11,6 +11,7 @@ from typing import Any
 from bench_cli.faults.bugs import Bug, Variant
 from bench_cli.faults.committers import COMMITTERS
 from bench_cli.interfaces import Buffer, LogBackend, LogOptions, RecordKind
+from bench_cli.wal.files import MappedSegment
 from bench_cli.wal.flush import FlushedLog
 from bench_cli.wal.log import FileLog
 
@@ -58,6 +59,11 @@ class AnswersLatecomers(FlushedLog):
         super()._made_durable(self._last)
 
 
+class RotatesMeanwhile(FlushedLog):
+    def _settle(self) -> None:
+        self._changing = True
+
+
 class MarksLatecomers(FileLog):
     def end_sync(self, reach: tuple[int, int], error: OSError | None) -> None:
         super().end_sync((reach[0], self._next - 1), error)
@@ -93,6 +99,8 @@ POLICY_BUGS = (
          AnswersLatecomers, COMMITTERS),
     _bug("latecomers marked", "the watermark covers what was written after the sync began",
          FlushedLog, COMMITTERS, log_type=MarksLatecomers),
+    _bug("rotation during a sync", "a rotation does not wait for the sync that is under way",
+         RotatesMeanwhile, COMMITTERS, segment_type=MappedSegment),
 )  # fmt: skip
 
 SOUND_POLICIES = (

@@ -21,6 +21,7 @@ SHAPES = ((0, 4096), (24, 4096), (700, 16 << 10), (300, 4096))
 leaves behind lines up with what is written over it. Large ones: more than a page between syncs, or
 many segments."""
 SEEDS = 4
+COMMITTED, COMMITTED_SEEDS = (8192, 4096), 16  # segments of what several threads commit to
 IMAGES = 120  # of each recording
 ENGINE_IMAGES = {"rewards": 2600, "cache": 900}  # in all; the pool has more ways to be asked
 KILLS, KILLS_SEED = 48, 4  # in half of its logs a worker answers requests
@@ -82,9 +83,10 @@ def _policies(bug: PolicyBug, tally: Tally) -> None:
 
 
 def _committed(backend: LogBackend, tally: Tally) -> None:
-    for seed in range(SEEDS):
-        disk, history = committers.record(backend, OPTIONS, seed)
-        where, options = f"seed={seed} committers", committers.under(OPTIONS, None)
+    for seed in range(COMMITTED_SEEDS):
+        sized = replace(OPTIONS, segment_size=COMMITTED[seed % len(COMMITTED)])
+        disk, history = committers.record(backend, sized, seed)
+        where, options = f"seed={seed} committers", committers.under(sized, None)
         Crashes(backend, options, disk, history, tally, where, seed, 50).check(IMAGES)
         if tally.enough:
             return

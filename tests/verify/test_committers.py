@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from bench_cli.faults import committers, failing
+from bench_cli.faults.bugs import SyncsCurrentOnly
 from bench_cli.faults.crashes import Crashes, Tally
 from bench_cli.faults.images import DiskState
-from bench_cli.faults.policy_bugs import POLICY_BUGS, PolicyBug
+from bench_cli.faults.policy_bugs import POLICY_BUGS, Flushed, PolicyBug
 from bench_cli.faults.prove import Subject, crash
 from bench_cli.faults.recorder import HOME, Op, Recorder
 from bench_cli.faults.selftest import caught
@@ -26,25 +27,50 @@ def shape(ops: list[Op]) -> list[tuple[str, int, int, int]]:
     return [(op.kind, op.offset, len(op.data), op.since) for op in ops]
 
 
+def sized(format: str, seed: int = 0) -> LogOptions:
+    """Segments that fill up, or (for an odd seed) fewer."""
+    return LogOptions(format, (4096, 8192)[seed % 2])
+
+
+def rotations(disk: Recorder) -> int:
+    return sum(op.kind == "create" for op in disk.ops) - 1
+
+
 @pytest.mark.parametrize("place", STORED, ids=label)
 def test_the_same_seed_records_the_same_whoever_leads(place: str) -> None:
     for seed in range(3):
-        first, second = (committers.record(load(place), LogOptions("text"), seed) for _ in range(2))
+        first, second = (committers.record(load(place), sized("text"), seed) for _ in range(2))
         assert shape(first[0].ops) == shape(second[0].ops)
-        assert first[1].needs[-1] == second[1].needs[-1]
+        assert dict(first[1].needs) == dict(second[1].needs)  # the last word at each moment
         assert any(op.since >= 0 for op in first[0].ops)
+        assert rotations(first[0]) > 0
+
+
+@pytest.mark.parametrize("place", STORED, ids=label)
+def test_rotations_come_between_commits_and_wait_for_a_sync_that_runs(place: str) -> None:
+    """What is first done after such an append began is the sync that was under way."""
+    waited = 0
+    for seed in range(4):
+        disk, history = committers.record(load(place), sized("binary"), seed)
+        first = {need.attempted: disk.ops[at : at + 3] for at, need in reversed(history.needs)}
+        kinds = [[op.kind for op in ops] for ops in first.values()]
+        waited += kinds.count(["sync", "create", "size"])
+        assert kinds.count(["create", "size", "write"]) + waited > 0
+    assert waited > 1
 
 
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("place", STORED, ids=label)
 def test_no_acknowledged_commit_is_lost(place: str, format: str) -> None:
-    tally, options = Tally(), LogOptions(format)
+    tally = Tally()
     for seed in range(4):
+        options = sized(format, seed)
         disk, history = committers.record(load(place), options, seed)
         assert history.complaints == []
         assert history.now.attempted == committers.RECORDS
         under = committers.under(options, None)
         Crashes(load(place), under, disk, history, tally, "", seed, again=90).check(150)
+        assert rotations(disk) > 0 or seed % 2
     assert tally.failures == []
     assert tally.images > 300
 
@@ -52,7 +78,7 @@ def test_no_acknowledged_commit_is_lost(place: str, format: str) -> None:
 @pytest.mark.parametrize("place", STORED, ids=label)
 def test_nobody_is_answered_by_a_sync_that_failed(place: str) -> None:
     tally = Tally()
-    assert failing.check_committers(load(place), LogOptions("binary"), tally, seed=3) > 10
+    assert failing.check_committers(load(place), sized("binary"), tally, seed=6) > 10
     assert tally.failures == []
 
 
@@ -60,7 +86,7 @@ def test_a_failed_sync_ends_all_who_wait() -> None:
     fault = committers.Once(1, errno.EIO)
     while fault.call != "sync":
         fault = committers.Once(fault.at + 1, errno.EIO)
-        _, history = committers.record(load(PYTHON), LogOptions("binary"), 5, fault)
+        _, history = committers.record(load(PYTHON), sized("binary", 1), 5, fault)
     assert history.complaints == []
     assert history.now.promised == 0 < history.now.written < committers.RECORDS
 
@@ -72,6 +98,19 @@ def test_only_commits_during_a_sync_tell_of_mistakes_with_latecomers(
     monkeypatch.setattr(failing, "check", lambda *arguments, **named: 0)  # takes long
     assert caught(bug) is not None
     assert caught(replace(bug, kinds=("group", "record", "time"))) is None
+
+
+class LeavesBehind(Flushed):
+    set_type = SyncsCurrentOnly
+
+
+def test_a_sync_that_leaves_out_the_segment_left_behind_is_caught() -> None:
+    tally = Tally(stop_at=1)
+    options, backend = sized("binary"), LeavesBehind()
+    for seed in range(8):
+        disk, history = committers.record(backend, options, seed)
+        Crashes(backend, committers.under(options, None), disk, history, tally, "", seed).check(100)
+    assert "was promised" in tally.failures[0].reason
 
 
 def test_it_is_replayed_by_its_name() -> None:
