@@ -158,16 +158,7 @@ class Lives:
             lambda to: self._write(to, seed, last, first=first, meanwhile=meanwhile)
         )
         heard, status = killed_after(process, pipe, wanted, draw.randrange(draw.choice(MOMENTS_NS)))
-        steps, wrong = Bound(last, last, last), None
-        for line in heard.decode("utf-8", "replace").splitlines():
-            if line.startswith("!"):
-                wrong = f"the writer met {line[2:]}"
-            else:
-                written, attempted = map(int, line.split())
-                steps = Bound(written, written, attempted)
-        if wrong is None and os.WIFEXITED(status) and os.WEXITSTATUS(status):
-            wrong = f"the writer ended with exit code {os.WEXITSTATUS(status)}"
-        return steps, wrong
+        return understood(heard, status, last)
 
     def _write(self, pipe: int, seed: int, last: int, *, first: bool, meanwhile: bool) -> None:
         """In a process of its own, until it is killed."""
@@ -213,6 +204,20 @@ class Lives:
         if not told.written <= found <= told.attempted:
             raise Broken(f"{found} steps are found of {told.written} done, {told.attempted} begun")
         return found
+
+
+def understood(heard: bytes, status: int, last: int) -> tuple[Bound, str | None]:
+    """(what a writer told that began with ``last`` steps, what went wrong with it)."""
+    steps, wrong = Bound(last, last, last), None
+    for line in heard.decode("utf-8", "replace").splitlines():
+        if line.startswith("!"):
+            wrong = f"the writer met {line[2:]}"
+        else:
+            written, attempted = map(int, line.split())
+            steps = Bound(written, written, attempted)
+    if wrong is None and os.WIFEXITED(status) and os.WEXITSTATUS(status):
+        wrong = f"the writer ended with exit code {os.WEXITSTATUS(status)}"
+    return steps, wrong
 
 
 def files_of(home: Path) -> dict[str, bytes]:
