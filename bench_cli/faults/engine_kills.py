@@ -75,11 +75,14 @@ class Told(Bounds):
 
     def __init__(self, pipe: int, found: int) -> None:
         super().__init__([(0, Bound(found, found, found))])
-        self._pipe = pipe
+        self.pipe = pipe
 
     def mark(self, at: int, **changed: int) -> None:
         super().mark(at, **changed)
-        os.write(self._pipe, b"%d %d\n" % (self.now.written, self.now.attempted))
+        self.tell()
+
+    def tell(self) -> None:
+        os.write(self.pipe, b"%d %d\n" % (self.now.written, self.now.attempted))
 
 
 def making_of(killing: EngineKilling, draw: random.Random) -> Any:
@@ -106,6 +109,8 @@ def making_of(killing: EngineKilling, draw: random.Random) -> Any:
 
 class Lives:
     """One log in ``place``, and all that is done with it."""
+
+    tells: type[Told] = Told
 
     def __init__(self, killing: EngineKilling, draw: random.Random, place: Path) -> None:
         self._draw, self._place = draw, place
@@ -163,7 +168,7 @@ class Lives:
     def _write(self, pipe: int, seed: int, last: int, *, first: bool, meanwhile: bool) -> None:
         """In a process of its own, until it is killed."""
         life = self._known.after(last, replace(self._making, home=self._home), None)
-        life.bounds = Told(pipe, last)
+        life.bounds = self.tells(pipe, last)
         try:
             if first:
                 engine, log = life.open(seed)

@@ -3,6 +3,9 @@
 Runs as a program of its own in namespaces of its own (``unshare``): whatever ends it, its processes
 end too, and with them the mounts, which exist there and nowhere else, and the loop devices.
 
+What is written and judged is a log's (``OfALog``), or that of a pool or a cache on one
+(``engine_power.py``).
+
 An ext4 stands on a loop device, whose file is the disk of ``fuse.py``. The writer of ``kills.py``
 appends there and syncs, while this process has pages written back now and then, as the kernel would
 later. The disk notes every write and every flush, and the acknowledgements between them: those
@@ -24,12 +27,13 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 from bench_cli.faults import fuse, kernel, mounts
 from bench_cli.faults.crashes import Failure
@@ -67,7 +71,7 @@ _MAKE = (
     "-E", f"nodiscard,lazy_itable_init=0,lazy_journal_init=0,hash_seed={_UUID}",
 )  # fmt: skip
 _ALONE = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child")
-_ACK = struct.Struct("<QQ")
+ACK = struct.Struct("<QQ")  # as in kills.py: the last one written, the last one synced
 
 
 def why_not() -> str | None:
@@ -78,28 +82,28 @@ def why_not() -> str | None:
     return "no namespace of processes may be made" if tried.returncode else None
 
 
-def command(killing: Killing) -> list[str]:
-    """What runs this module in namespaces of its own."""
-    asked = json.dumps(asdict(killing))
-    return [*_ALONE, sys.executable, "-m", "bench_cli.faults.power", asked]
+def command(killing: Killing, module: str = "bench_cli.faults.power") -> list[str]:
+    """What runs this module, or another of the kind, in namespaces of its own."""
+    return [*_ALONE, sys.executable, "-m", module, json.dumps(asdict(killing))]
 
 
 @dataclass(slots=True)
 class Lost:
     """``image``: the files of the log as they were found; ``disk``: the whole disk before ext4 saw
-    it, zipped. Both in base64."""
+    it, zipped. Both in base64. ``setting``: what an engine is recovered with from them."""
 
     reason: str
     where: str
     disk: str
     image: dict[str, str]
+    setting: dict[str, Any] | None = None
 
     def keep(self, disk: Path, *, black_box: bool) -> Failure:
         """With the disk in a file of its own. A black box reads no image, only what is mounted."""
         disk.write_bytes(base64.b64decode(self.disk))
         image = {name: base64.b64decode(data) for name, data in self.image.items()}
         where = f"{self.where}; the disk before ext4's recovery: zcat {disk}"
-        return Failure("B", self.reason, where, None if black_box else image or None)
+        return Failure("B", self.reason, where, None if black_box else image or None, self.setting)
 
 
 @dataclass(slots=True)
@@ -136,8 +140,8 @@ class Notes:
                 self._heard += part
         except BlockingIOError:
             pass  # nothing more for now
-        whole = len(self._heard) // _ACK.size * _ACK.size
-        for at, synced in _ACK.iter_unpack(self._heard[:whole]):
+        whole = len(self._heard) // ACK.size * ACK.size
+        for at, synced in ACK.iter_unpack(self._heard[:whole]):
             self._file.write(Event(ACKNOWLEDGED, (at, synced)).pack())
         self._heard = self._heard[whole:]
 
@@ -154,7 +158,7 @@ def commit(backend: LogBackend, directory: Path, options: LogOptions, life: int,
             with turn:
                 at = own = log.append(payload(life, at + 1))
             log.wait(own)
-            os.write(pipe, _ACK.pack(own, own))
+            os.write(pipe, ACK.pack(own, own))
 
     with ThreadPoolExecutor(COMMITTERS) as threads:
         for ended in [threads.submit(work) for _ in range(COMMITTERS)]:
@@ -163,18 +167,19 @@ def commit(backend: LogBackend, directory: Path, options: LogOptions, life: int,
 
 
 class Machine:
-    """A disk, and what is mounted of it. ``options``: of the ext4 that the writer works on."""
+    """A disk, and what is mounted of it. ``options``: of the ext4 that the writer works on.
+    ``memory``: a folder that is none of the disk's."""
 
     options = ""
 
     def __init__(self, scratch: Path) -> None:
-        self._served, self._place, self._memory = (
+        self._served, self._place, self.memory = (
             scratch / name for name in ("served", "mounted", "memory")
         )
-        for place in (self._served, self._place, self._memory):
+        for place in (self._served, self._place, self.memory):
             place.mkdir()
-        mounts.mount("memory", self._memory, "tmpfs", "mode=700")
-        self._file, self._notes = self._memory / "disk", self._memory / "notes"
+        mounts.mount("memory", self.memory, "tmpfs", "mode=700")
+        self._file, self._notes = self.memory / "disk", self.memory / "notes"
 
     def fresh(self) -> bytes:
         """A disk with an empty file system."""
@@ -233,14 +238,10 @@ class Machine:
                 mounts.sync_all_of(self._place)
 
     def judged(
-        self,
-        disk: bytes | bytearray,
-        backend: LogBackend,
-        options: LogOptions,
-        eras: Eras,
-        told: int,
+        self, disk: bytes | bytearray, judge: Callable[[Path], Judged]
     ) -> tuple[str | None, int, dict[str, str]]:
-        """(what is wrong, the last record found, the files of the log if anything is)."""
+        """(what is wrong, the last record found, the files of the log if anything is). ``judge`` is
+        given the folder of the log."""
         self._file.write_bytes(disk)
         with mounts.loop(self._file) as device:
             try:
@@ -249,7 +250,7 @@ class Machine:
                 return f"no file system is left: {error.strerror}", 0, {}
             try:
                 log = self._place / "log"
-                reason, last = judge(backend, log, options, eras, told, killed=True)
+                reason, last = judge(log)
                 return reason, last, _files(log) if reason else {}
             finally:
                 mounts.unmount(self._place)
@@ -274,13 +275,78 @@ def _files(log: Path) -> dict[str, str]:
         return {}
 
 
+Judged = tuple[str | None, int]
+"""What is wrong, and the last record found."""
+
+
+class Work(Protocol):
+    """What is done on the disk, one log after another, and judged."""
+
+    def begin(self) -> None:
+        """A new log, on an empty disk."""
+
+    def writer(self, number: int, life: int, last: int) -> Callable[[Path, int], None]:
+        """Of the life of that ``number``, from 0 on, which goes on after record ``last``: it is
+        given the folder of the log and a pipe for acknowledgements. ``life`` is its seed. Raises
+        Unforeseen."""
+
+    def judge(self, log: Path, told: int) -> Judged:
+        """``told``: the last record that must be there."""
+
+    def live_on(self) -> None:
+        """The next life goes on with what was judged last."""
+
+    @property
+    def under(self) -> str:
+        """What is particular about this life, for who reads of its failure."""
+
+    def setting(self) -> Mapping[str, Any] | None:
+        """What it is recovered with."""
+
+
+class Unforeseen(RuntimeError):
+    """A life that cannot be told beforehand; the reason."""
+
+
+class OfALog:
+    """Its records are what is acknowledged."""
+
+    def __init__(self, killing: Killing) -> None:
+        self._backend = killing.resolve()
+        self._options = LogOptions(killing.format, SEGMENT)
+        self._flush: FlushPolicy | None = None
+        self._eras: Eras = []
+
+    def begin(self) -> None:
+        self._eras = []
+
+    def writer(self, number: int, life: int, last: int) -> Callable[[Path, int], None]:
+        self._eras.append((last + 1, life))
+        if Capability.COMMIT in self._backend.capabilities:
+            self._flush = FLUSHES[number // len(WRITTEN_BACK) % len(FLUSHES)]
+        options = replace(self._options, flush=self._flush)
+        work = commit if options.flush else write
+        return lambda log, pipe: work(self._backend, log, options, life, pipe)
+
+    def judge(self, log: Path, told: int) -> Judged:
+        return judge(self._backend, log, self._options, self._eras, told, killed=True)
+
+    def live_on(self) -> None:
+        """All there is to know is on the disk."""
+
+    @property
+    def under(self) -> str:
+        return f" under {self._flush.kind}" if self._flush else ""
+
+    def setting(self) -> None:
+        return None
+
+
 class Losses:
     """Of one log after another, until there are enough."""
 
-    def __init__(self, killing: Killing) -> None:
-        self._killing, self._backend = killing, killing.resolve()
-        self._options = LogOptions(killing.format, SEGMENT)
-        self._machine = Machine(Path(killing.scratch))
+    def __init__(self, killing: Killing, machine: Machine, work: Work) -> None:
+        self._killing, self._machine, self._work = killing, machine, work
         self._seen: dict[bytes, int] = {}  # disks, and the last record looked for on each
         self._lives = 0
         self.found = Found()
@@ -298,37 +364,25 @@ class Losses:
         return self.found.losses >= self._killing.count or bool(self.found.failures)
 
     def _one_log(self, start: bytes) -> None:
-        eras: Eras = []
         last = 0
+        self._work.begin()
         for _ in range(LIVES):
             if self._enough:
                 return
             _must_be_heard()
             self._lives += 1
             life = self._killing.seed << 20 | self._lives
-            eras.append((last + 1, life))
             try:
-                events = self._machine.used(start, life, self._writer(life))
-            except WriterFailed as error:
+                writer = self._work.writer(self._lives - 1, life, last)
+                events = self._machine.used(start, life, writer)
+            except (WriterFailed, Unforeseen) as error:
                 self._keep(str(error), Image({}, last, "on this disk"), start, {})
                 return
             self.found.flushes += sum(event.kind == FLUSHED for event in events)
-            start, last = self._judge(start, events, eras, last, random.Random(life))
-
-    @property
-    def _flush(self) -> FlushPolicy | None:
-        """Of this life."""
-        if Capability.COMMIT not in self._backend.capabilities:
-            return None
-        return FLUSHES[(self._lives - 1) // len(WRITTEN_BACK) % len(FLUSHES)]
-
-    def _writer(self, life: int) -> Callable[[Path, int], None]:
-        options = replace(self._options, flush=self._flush)
-        work = commit if options.flush else write
-        return lambda log, pipe: work(self._backend, log, options, life, pipe)
+            start, last = self._judge(start, events, last, random.Random(life))
 
     def _judge(
-        self, start: bytes, events: list[Event], eras: Eras, last: int, draw: random.Random
+        self, start: bytes, events: list[Event], last: int, draw: random.Random
     ) -> tuple[bytes, int]:
         """The disk that the log lives on with, any of those judged, and the last record on it."""
         after, found = start, last
@@ -340,11 +394,13 @@ class Losses:
             disk, told = content(start, image.sectors), max(image.synced, last)
             if not self._is_news(disk, told):
                 continue
-            reason, at, files = self._machine.judged(disk, self._backend, self._options, eras, told)
+            judge = partial(self._work.judge, told=told)
+            reason, at, files = self._machine.judged(disk, judge)
             if reason:
                 self._keep(reason, image, disk, files)
             if index <= lived_on:
                 after, found = self._machine.replayed(), at
+                self._work.live_on()
         return after, found
 
     def _is_news(self, disk: bytearray, told: int) -> bool:
@@ -360,10 +416,12 @@ class Losses:
     def _keep(
         self, reason: str, image: Image, disk: bytes | bytearray, files: dict[str, str]
     ) -> None:
-        policy = f" under {self._flush.kind}" if self._flush else ""
-        where = f"seed {self._killing.seed}, life {self._lives}{policy}, {image.where}"
+        where = f"seed {self._killing.seed}, life {self._lives}{self._work.under}, {image.where}"
         zipped = base64.b64encode(gzip.compress(disk, 1)).decode()
-        self.found.failures.append(Lost(reason, where, zipped, files))
+        setting = self._work.setting()
+        self.found.failures.append(
+            Lost(reason, where, zipped, files, None if setting is None else dict(setting))
+        )
 
 
 def _must_be_heard() -> None:
@@ -376,8 +434,12 @@ def _must_be_heard() -> None:
 
 def main(asked: str) -> None:
     """Prints what was found. ``asked``: a Killing, as JSON."""
-    found = Losses(Killing(**json.loads(asked))).run()
-    sys.stdout.write(json.dumps(asdict(found)) + "\n")
+    killing = Killing(**json.loads(asked))
+    report(Losses(killing, Machine(Path(killing.scratch)), OfALog(killing)))
+
+
+def report(losses: Losses) -> None:
+    sys.stdout.write(json.dumps(asdict(losses.run())) + "\n")
 
 
 if __name__ == "__main__":

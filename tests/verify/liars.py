@@ -7,8 +7,22 @@ from pathlib import Path
 from typing import cast
 
 from bench_cli.faults.bugs import NoSync, Variant
-from bench_cli.faults.engine_bugs import CountsAnew, MistakenBackend
-from bench_cli.interfaces import Apply, Buffer, Capability, LogOptions, Recovery
+from bench_cli.faults.engine_bugs import (
+    CacheBackend,
+    CountsAnew,
+    MistakenBackend,
+    ResetsFirst,
+)
+from bench_cli.filesystem import SYSTEM
+from bench_cli.interfaces import (
+    Apply,
+    Buffer,
+    Capability,
+    FileSystem,
+    LogOptions,
+    Recovery,
+    WriteAheadLog,
+)
 from bench_cli.wal.flush import FlushedLog
 from bench_cli.wal.log import BasicBackend, FileLog
 
@@ -114,8 +128,25 @@ class Unsynced(Closed):
         return log
 
 
+class Unflushing(BasicBackend):
+    """Asks the system for no sync at all, and takes each for done."""
+
+    name = "unflushing"
+
+    def open(self, directory: Path, options: LogOptions) -> WriteAheadLog:
+        files = cast(FileSystem, NoSync(options.file_system or SYSTEM))
+        return super().open(directory, replace(options, file_system=files))
+
+
 class Recounting(MistakenBackend):
     """A pool that counts from 1 again after a recovery."""
 
     name = "recounting"
     pool_type = CountsAnew
+
+
+class Emptying(CacheBackend):
+    """A cache whose checkpoint empties the log before there is a snapshot."""
+
+    name = "emptying"
+    cache_type = ResetsFirst
