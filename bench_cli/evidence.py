@@ -94,6 +94,7 @@ def counts_of(proof: Mapping[str, Any]) -> str:
     named = [
         ("images", "images"),
         ("kills", "kills"),
+        ("calls", "kills at calls"),
         ("crashes", "ext4 crashes"),
         ("losses", "power losses"),
         ("errors", "errors"),
@@ -130,4 +131,4 @@ def _is_proof(one: Any) -> bool:
     )
 
 
-_COUNTED = ("images", "kills", "crashes", "losses", "errors", "flips", "damages")
+_COUNTED = ("images", "kills", "calls", "crashes", "losses", "errors", "flips", "damages")

@@ -56,7 +56,8 @@ if TYPE_CHECKING:
     "--real-kernel",
     is_flag=True,
     help="Also shut a real ext4 down under each log's writer, 300 times, and recover it from 300 "
-    "disks that a loss of power may leave (root; a mount namespace of its own).",
+    "disks that a loss of power may leave; 100 of both for a pool or a cache on one (root; a mount "
+    "namespace of its own).",
 )
 @click.option(
     "--seed",
@@ -179,10 +180,12 @@ def _with_kernel(effort: Effort, thorough: bool) -> Effort:
         console.say([f"! no real kernel is crashed: {reason}"], Tone.WARN, sys.stderr)
         return effort
     count = 10_000 if thorough else 300
+    of_engine = 1_000 if thorough else 100
+    effort = replace(effort, crashes=count, engine_crashes=of_engine)
     if reason := power.why_not():
         console.say([f"! no disk loses its power: {reason}"], Tone.WARN, sys.stderr)
-        return replace(effort, crashes=count)
-    return replace(effort, crashes=count, losses=count)
+        return effort
+    return replace(effort, losses=count, engine_losses=of_engine)
 
 
 def _subjects(

@@ -69,6 +69,11 @@ class KeptOfEngine(Kept):
     images: list[dict[str, str]] = field(default_factory=list)
     settings: list[dict[str, Any]] = field(default_factory=list)
 
+    def keep(self, image: Mapping[str, bytes], setting: dict[str, Any]) -> None:
+        """Of the failure that was added last."""
+        self.images.append({name: base64.b64encode(data).decode() for name, data in image.items()})
+        self.settings.append(setting)
+
 
 class Told(Bounds):
     """Each mark is told through a pipe before anything else is done."""
@@ -236,11 +241,7 @@ def run(killing: EngineKilling) -> KeptOfEngine:
             lives = Lives(killing, draw, Path(place))
             lives_of_one_log(killing, kept, "kill", lives.live)
             if len(kept.failures) > len(kept.images):
-                image = {
-                    name: base64.b64encode(data).decode() for name, data in lives.image.items()
-                }
-                kept.images.append(image)
-                kept.settings.append(lives.setting())
+                kept.keep(lives.image, lives.setting())
     return kept
 
 

@@ -55,6 +55,10 @@ class OnADisk(Lives):
         self._first = self._known is None
         self._known = self._in_memory(life, last)
 
+    @property
+    def marks(self) -> int:
+        return len(self._known.bounds.marks)
+
     def work(self, log: Path, pipe: int, life: int, last: int, *, meanwhile: bool) -> None:
         self._home = log
         self._write(pipe, life, last, first=self._first, meanwhile=meanwhile)
@@ -72,6 +76,11 @@ class OfAnEngine:
         self._killing, self._memory = killing, memory
         self._draw = random.Random(killing.seed)
         self.begin()
+
+    @property
+    def acknowledgements(self) -> int:
+        """Of the life that comes."""
+        return self._lives.marks
 
     def begin(self) -> None:
         self._lives = OnADisk(self._killing, self._draw, self._memory)

@@ -110,6 +110,7 @@ def shown(proof: Proof) -> Verified:
         errors=proof.errors,
         damages=proof.flips + proof.damages,
         kills=proof.kills,
+        calls=proof.calls,
         crashes=proof.crashes,
         losses=proof.losses,
         seed=proof.seed,

@@ -22,9 +22,10 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from bench_cli.faults.kills import (
@@ -39,7 +40,7 @@ from bench_cli.faults.kills import (
     lives_of_one_log,
     write,
 )
-from bench_cli.interfaces import LogBackend, LogOptions
+from bench_cli.interfaces import LogOptions
 
 SIZE = 48 << 20  # of the file system
 _SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN: _IOR('X', 125, __u32)
@@ -63,10 +64,9 @@ def why_not() -> str | None:
     return "no mount namespace may be made" if tried.returncode else None
 
 
-def command(killing: Killing) -> list[str]:
-    """What runs this module in a mount namespace of its own."""
-    asked = json.dumps(asdict(killing))
-    inner = [sys.executable, "-m", "bench_cli.faults.kernel", asked]
+def command(killing: Killing, module: str = "bench_cli.faults.kernel") -> list[str]:
+    """What runs this module, or another of the kind, in a mount namespace of its own."""
+    inner = [sys.executable, "-m", module, json.dumps(asdict(killing))]
     return ["unshare", "--mount", "--propagation", "private", *inner]
 
 
@@ -91,6 +91,11 @@ class Disk:
         finally:
             _do("umount", str(self.mounted))
 
+    def clear(self) -> None:
+        """Of the log."""
+        with self.mount() as place:
+            shutil.rmtree(place / "log", ignore_errors=True)
+
     def shut_down(self, how: int) -> None:
         fd = os.open(self.mounted, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -114,30 +119,24 @@ def run(killing: Killing) -> Kept:
 
     def live(life: int, eras: Eras, last: int) -> Lived:
         with disk.mount() as place:
-            synced = _crash(backend, place / "log", options, life, disk, draw)
+            work = partial(write, backend, place / "log", options, life)
+            synced = crash(work, RECORDS, disk, draw)
         with disk.mount() as place:
             wrong = judge(backend, place / "log", options, eras, max(synced, last), killed=True)
         return synced, *wrong
 
     while kept.kills < killing.count and not kept.failures:
-        with disk.mount() as place:
-            shutil.rmtree(place / "log", ignore_errors=True)
+        disk.clear()
         lives_of_one_log(killing, kept, "crash", live)
     return kept
 
 
-def _crash(
-    backend: LogBackend,
-    directory: Path,
-    options: LogOptions,
-    life: int,
-    disk: Disk,
-    draw: random.Random,
-) -> int:
+def crash(work: Callable[[int], None], most: int, disk: Disk, draw: random.Random) -> int:
     """The last record that the writer was told is durable before the file system was stopped: the
-    ioctl is not one moment, and a sync that meets it may end well and yet in vain."""
-    process, pipe = forked(lambda to: write(backend, directory, options, life, to))
-    wanted, heard = draw.randrange(RECORDS), b""
+    ioctl is not one moment, and a sync that meets it may end well and yet in vain. ``work`` is
+    given a pipe for acknowledgements, of which it tells ``most``."""
+    process, pipe = forked(work)
+    wanted, heard = draw.randrange(most), b""
     while len(heard) < wanted * _ACK.size and (part := os.read(pipe, 1 << 16)):
         heard += part
     until = time.perf_counter_ns() + draw.randrange(300_000)

@@ -20,6 +20,8 @@ from bench_cli.faults import (
     committers,
     damage,
     engine_failing,
+    engine_kernel,
+    engine_power,
     engines,
     failing,
     files,
@@ -28,7 +30,7 @@ from bench_cli.faults import (
 )
 from bench_cli.faults.committers import COMMITTERS
 from bench_cli.faults.crashes import Crashes, Failure, Tally, record
-from bench_cli.faults.engine_kills import KILLERS, failures_of
+from bench_cli.faults.engine_kills import KILLERS, EngineKilling, failures_of
 from bench_cli.faults.history import POLICIES, steps
 from bench_cli.faults.kills import Killing
 from bench_cli.faults.policies import FLUSH, FLUSHES, Hands, under_policy
@@ -55,6 +57,8 @@ SETTINGS = {
 itself are called ``flush-<kind>`` in both places."""
 
 Advance = Callable[[int], None]
+Program = Callable[[Killing], list[str]]
+"""What runs a program that kills writers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,8 @@ class Effort:
     engine_kills: int = 48  # of each engine on each log
     crashes: int = 0  # of a real kernel's file system
     losses: int = 0  # of the power of its disk
+    engine_crashes: int = 0  # both of each engine on each log
+    engine_losses: int = 0
     records: int = 24
     native_records: int = 500
     pairs: int = 2000
@@ -240,10 +246,8 @@ def prove(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> 
         proof.flips = files.check(backend, subject.format, tally, effort.seed, scratch)
     proof.failures = tally.failures
     _kill(subject, effort, proof, scratch)
-    if effort.crashes:
-        _stop_kernel(subject, effort, proof, scratch)
-    if effort.losses:
-        _lose_power(subject, effort, proof, scratch)
+    _stop_kernel(subject, effort.crashes, proof, scratch, kernel.command)
+    _lose_power(subject, effort.losses, proof, scratch, power.command)
     advance(effort.kills * 20)
     return proof
 
@@ -274,8 +278,18 @@ def _prove_engine(subject: Subject, effort: Effort, scratch: Path, advance: Adva
             proof.flips = engines.spoil(make, effort.seed, tally)
     proof.failures = tally.failures
     _kill_engine(subject, effort, proof, scratch)
+    crashes, losses = (
+        _with_log(subject, module.command) for module in (engine_kernel, engine_power)
+    )
+    _stop_kernel(subject, effort.engine_crashes, proof, scratch, crashes)
+    _lose_power(subject, effort.engine_losses, proof, scratch, losses)
     advance(effort.engine_kills * 20)
     return proof
+
+
+def _with_log(subject: Subject, command: Program) -> Program:
+    """``command`` of a program that asks what the engine stands on."""
+    return lambda killing: command(EngineKilling(**asdict(killing), log=subject.log or ""))
 
 
 def _kill_engine(subject: Subject, effort: Effort, proof: Proof, scratch: Path) -> None:
@@ -374,14 +388,22 @@ def _kill(subject: Subject, effort: Effort, proof: Proof, scratch: Path) -> None
     proof.failures += [Failure("C", reason, "") for reason in found["failures"]]
 
 
-def _stop_kernel(subject: Subject, effort: Effort, proof: Proof, scratch: Path) -> None:
-    found = _judged(subject, effort.crashes, effort.seed, scratch, kernel.command)
+def _stop_kernel(
+    subject: Subject, count: int, proof: Proof, scratch: Path, program: Program
+) -> None:
+    if not count:
+        return
+    found = _judged(subject, count, proof.seed, scratch, program)
     proof.crashes = found["kills"]
     proof.failures += [Failure("B", reason, "") for reason in found["failures"]]
 
 
-def _lose_power(subject: Subject, effort: Effort, proof: Proof, scratch: Path) -> None:
-    found = _judged(subject, effort.losses, effort.seed, scratch, power.command)
+def _lose_power(
+    subject: Subject, count: int, proof: Proof, scratch: Path, program: Program
+) -> None:
+    if not count:
+        return
+    found = _judged(subject, count, proof.seed, scratch, program)
     proof.losses = found["losses"]
     stem = f"failed-{proof.key}-{proof.seed}".replace(":", "-").replace("/", "-")
     for number, lost in enumerate(found["failures"], 1):
@@ -394,7 +416,7 @@ def _judged(
     count: int,
     seed: int,
     scratch: Path,
-    program: Callable[[Killing], list[str]],
+    program: Program,
 ) -> dict[str, Any]:
     """What a program of its own found that kills writers."""
     with tempfile.TemporaryDirectory(prefix="verify-", dir=scratch) as directory:

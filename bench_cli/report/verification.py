@@ -28,6 +28,7 @@ class Verified:
     errors: int
     damages: int
     kills: int
+    calls: int
     crashes: int
     losses: int
     seed: int
@@ -38,6 +39,7 @@ class Verified:
         if self.nothing:
             return "nothing is kept, nothing to prove"
         counts = [(self.images, "images"), (self.kills, "kills"),
+                  (self.calls, "kills at calls"),
                   (self.crashes, "ext4 crashes"), (self.losses, "power losses"),
                   (self.errors, "errors"),
                   (self.damages, "damages")]  # fmt: skip

@@ -19,7 +19,8 @@ SMALL = ("--core", "python", "--format", "binary", "--images", "50", "--kills", 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few damages and no failed calls: these tests are about the command."""
+    """Few damages, no failed calls and no kills at each call: these tests are about the command."""
+    monkeypatch.setattr("bench_cli.faults.prove.CALLS", 0)
     monkeypatch.setattr("bench_cli.faults.prove.failing.check", lambda *arguments: 1)
     monkeypatch.setattr("bench_cli.faults.prove.engine_failing.check", lambda *arguments: 3)
     monkeypatch.setattr(
