@@ -142,7 +142,7 @@ def command(
     if peers:
         return _peers(images or _PEER_IMAGES, seed, quiet)
     subjects = _subjects(backends, core, formats, allow_code)
-    effort = _effort(images, kills, seed, thorough)
+    effort = _with_calls(_effort(images, kills, seed, thorough))
     if real_kernel:
         effort = _with_kernel(effort, thorough)
     if resume and not (subjects := _not_shown(subjects, effort)):
@@ -166,6 +166,23 @@ def _effort(images: int | None, kills: int | None, seed: int, thorough: bool) ->
     if images is not None:
         effort = replace(effort, images=images, native_images=images, engine_images=images)
     return effort if kills is None else replace(effort, kills=kills, engine_kills=kills)
+
+
+def _with_calls(effort: Effort) -> Effort:
+    """With kills at each system call, or a word on why there are none."""
+    from dataclasses import replace
+
+    from bench_cli.faults import prove, tracing
+    from bench_cli.report import console
+    from bench_cli.report.model import Tone
+
+    if not effort.kills:
+        return replace(effort, calls=0)
+    if reason := tracing.why_not():
+        told = f"! no writer is killed at each of its system calls: {reason}"
+        console.say([told], Tone.WARN, sys.stderr)
+        return replace(effort, calls=0)
+    return replace(effort, calls=effort.calls or prove.CALLS)
 
 
 def _with_kernel(effort: Effort, thorough: bool) -> Effort:

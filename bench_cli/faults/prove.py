@@ -17,8 +17,10 @@ from bench_cli import registry
 from bench_cli.errors import VerificationFailed
 from bench_cli.evidence import key_of
 from bench_cli.faults import (
+    call_kills,
     committers,
     damage,
+    engine_calls,
     engine_failing,
     engine_kernel,
     engine_power,
@@ -73,6 +75,7 @@ class Effort:
     engine_images: int = 2_000
     kills: int = 200
     engine_kills: int = 48  # of each engine on each log
+    calls: int = 0  # lives at each system call of which a writer is killed
     crashes: int = 0  # of a real kernel's file system
     losses: int = 0  # of the power of its disk
     engine_crashes: int = 0  # both of each engine on each log
@@ -96,12 +99,16 @@ class Effort:
         return self.native_records if (core, form) == ("native", "binary") else 0
 
 
+CALLS, CALLED = 2, 5_000
+"""Lives that are killed at each system call, where that can be done; units of work of one."""
+
 THOROUGH = Effort(
     images=1_000_000,
     native_images=1_000_000,
     engine_images=100_000,
     kills=10_000,
     engine_kills=10_000,
+    calls=48,
     records=500,
     pairs=200_000,
 )
@@ -136,10 +143,10 @@ class Subject:
 @dataclass(slots=True)
 class Proof:
     """``declared`` is the level that holds or not. ``images`` are those of layer A, distinct;
-    ``lives`` of them were lived on in. ``nothing``: the log keeps nothing to prove.
-    ``by_policy``: the images of each. ``settings``: what a row may be set to and be covered
-    (``evidence.settings_of``). ``black_box``: the backend takes no file system of ours, so only
-    kills and damage were tried."""
+    ``lives`` of them were lived on in. ``kills`` came at random moments, ``calls`` at system calls.
+    ``nothing``: the log keeps nothing to prove. ``by_policy``: the images of each. ``settings``:
+    what a row may be set to and be covered (``evidence.settings_of``). ``black_box``: the backend
+    takes no file system of ours, so only kills and damage were tried."""
 
     backend: str
     core: str
@@ -157,6 +164,7 @@ class Proof:
     flips: int = 0
     damages: int = 0
     kills: int = 0
+    calls: int = 0
     crashes: int = 0
     losses: int = 0
     acknowledged: int = 0
@@ -187,11 +195,11 @@ def rarely_collected() -> Iterator[None]:
 def work_of(subject: Subject, effort: Effort) -> int:
     """Units that ``prove`` will report, about: one per image."""
     if subject.log is not None:
-        return effort.engine_images + effort.engine_kills * 20
+        return effort.engine_images + effort.engine_kills * 20 + effort.calls * CALLED
     backend = subject.resolve()
     if not _keeps(backend):
         return 0
-    kills = effort.kills * 20
+    kills = effort.kills * 20 + effort.calls * CALLED
     if not _injectable(backend):
         return kills
     core, form = subject.core or backend.core, subject.format
@@ -246,9 +254,11 @@ def prove(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> 
         proof.flips = files.check(backend, subject.format, tally, effort.seed, scratch)
     proof.failures = tally.failures
     _kill(subject, effort, proof, scratch)
+    if effort.calls:
+        _kill_at_calls(subject, effort, proof, scratch)
     _stop_kernel(subject, effort.crashes, proof, scratch, kernel.command)
     _lose_power(subject, effort.losses, proof, scratch, power.command)
-    advance(effort.kills * 20)
+    advance(effort.kills * 20 + effort.calls * CALLED)
     return proof
 
 
@@ -278,12 +288,14 @@ def _prove_engine(subject: Subject, effort: Effort, scratch: Path, advance: Adva
             proof.flips = engines.spoil(make, effort.seed, tally)
     proof.failures = tally.failures
     _kill_engine(subject, effort, proof, scratch)
+    if effort.calls:
+        _kill_at_calls(subject, effort, proof, scratch)
     crashes, losses = (
         _with_log(subject, module.command) for module in (engine_kernel, engine_power)
     )
     _stop_kernel(subject, effort.engine_crashes, proof, scratch, crashes)
     _lose_power(subject, effort.engine_losses, proof, scratch, losses)
-    advance(effort.engine_kills * 20)
+    advance(effort.engine_kills * 20 + effort.calls * CALLED)
     return proof
 
 
@@ -300,6 +312,24 @@ def _kill_engine(subject: Subject, effort: Effort, proof: Proof, scratch: Path) 
     found = _judged(subject, effort.engine_kills, effort.seed, scratch, program)
     proof.kills, proof.acknowledged = found["kills"], found["acknowledged"]
     proof.failures += failures_of(found)
+
+
+def _kill_at_calls(subject: Subject, effort: Effort, proof: Proof, scratch: Path) -> None:
+    """A black box reads no image that is kept, only files."""
+
+    def program(killing: Killing) -> list[str]:
+        callers, asked = call_kills.CALLERS, asdict(killing)
+        if subject.log is not None:
+            callers, asked = engine_calls.CALLERS, asked | {"log": subject.log}
+        return [sys.executable, "-m", callers, json.dumps(asked)]
+
+    found = _judged(subject, effort.calls, effort.seed, scratch, program)
+    proof.calls = found["kills"]
+    proof.acknowledged += found["acknowledged"]
+    failures = failures_of(found)
+    if proof.black_box:
+        failures = [replace(failure, image=None) for failure in failures]
+    proof.failures += failures
 
 
 def _damage(
