@@ -45,12 +45,14 @@ if TYPE_CHECKING:
     "--kills",
     type=click.IntRange(0),
     metavar="N",
-    help="SIGKILLs of each log's writer [200], and of each engine's on one [48].",
+    help="SIGKILLs at random moments of each log's writer [200], and of each engine's on one [48]; "
+    "0 leaves out those at each system call too.",
 )
 @click.option(
     "--thorough",
     is_flag=True,
-    help="1,000,000 images of each policy, 100,000 of each engine on a log, 10,000 kills of each.",
+    help="1,000,000 images of each policy, 100,000 of each engine on a log, 10,000 kills of each "
+    "and 48 lives that are killed at each system call.",
 )
 @click.option(
     "--real-kernel",
@@ -124,10 +126,11 @@ def command(
     """Prove what a log survives, and a pool or a cache on it.
 
     Records everything it asks of its disk, builds the disks a crash may leave at each moment, and
-    recovers each of them; fails every call; flips every bit; kills real writers. Pools and caches
-    are proven the same way, on each log. Ends with exit code 20 when a declared level does not
-    hold; what failed is kept with the command that replays it. Each result is kept in
-    results/verified.json as soon as it is there; after an interruption --resume proves the rest.
+    recovers each of them; fails every call; flips every bit; kills real writers, at random moments
+    and at each system call. Pools and caches are proven the same way, on each log. Ends with exit
+    code 20 when a declared level does not hold; what failed is kept with the command that replays
+    it. Each result is kept in results/verified.json as soon as it is there; after an interruption
+    --resume proves the rest.
 
     \b
     bench verify
