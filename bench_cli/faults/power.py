@@ -116,7 +116,7 @@ class Found:
 
 
 class WriterFailed(RuntimeError):
-    """A writer ended by itself before it was done; what it had to say is on stderr."""
+    """A writer ended by itself before it was done; what it met."""
 
 
 class Notes:
@@ -180,6 +180,7 @@ class Machine:
             place.mkdir()
         mounts.mount("memory", self.memory, "tmpfs", "mode=700")
         self._file, self._notes = self.memory / "disk", self.memory / "notes"
+        self._met = self.memory / "met"
 
     def fresh(self) -> bytes:
         """A disk with an empty file system."""
@@ -199,11 +200,11 @@ class Machine:
                 mounts.mounted(device, self._place, "ext4", self.options) as place,
             ):
                 log = place / "log"
-                writer = forked(lambda _: work(log, telling))
+                writer = forked(lambda _: self._do(work, log, telling))
                 os.close(telling)
                 self._write_back_until(writer[1], log, life)
                 if status := _status(writer):
-                    raise WriterFailed(f"the writer ended by itself (status {status})")
+                    raise WriterFailed(f"the writer ended by itself: {self._told(status)}")
         return list(events_of(self._notes.read_bytes()))
 
     @contextmanager
@@ -220,6 +221,18 @@ class Machine:
             mounts.unmount(self._served)
             if status := _status(server):
                 raise RuntimeError(f"the server of the disk ended with {status}")
+
+    def _do(self, work: Callable[[Path, int], None], log: Path, pipe: int) -> None:
+        """In the writer's process, of which nothing is left but what it says of its end."""
+        self._met.unlink(missing_ok=True)
+        try:
+            work(log, pipe)
+        except Exception as error:
+            self._met.write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
+            raise
+
+    def _told(self, status: int) -> str:
+        return self._met.read_text(encoding="utf-8") if self._met.exists() else f"status {status}"
 
     def _serve(self, device: int, start: bytes, hearing: int) -> None:
         with self._notes.open("wb") as file:

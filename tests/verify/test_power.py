@@ -94,7 +94,7 @@ def test_a_group_that_answers_those_who_came_during_its_sync_is_caught(tmp_path:
 def test_a_log_that_cannot_be_gone_on_with_is_a_failure(tmp_path: Path) -> None:
     result = found(power.command(asked("tests.verify.liars:Unopening", 300, tmp_path)))
     (lost,) = result["failures"]
-    assert "the writer ended by itself" in lost["reason"]
+    assert "the writer ended by itself: FileExistsError" in lost["reason"]
     assert 0 < result["losses"] < 300
 
 
