@@ -36,13 +36,10 @@ from bench_cli.stats.verdict import Trial, log_ratios
 
 BASE, HEAD = 0, 1
 TIME, RUN_TIME = "ns_per_op", "run_ns_per_op"
-_SAME_WORK = 4
-"""Sides whose calibrations differ by less do the same number of batches; a fixed difference
-between them would look like a change."""
-_CALIBRATIONS = 3
-"""Where they differ by more, as many processes of each calibrate for themselves before that is
-taken for a difference of the sides: one that was held up settles on too few, and the next does
-not."""
+_MOST_TIMES = 8
+"""Both sides do the same number of batches, always: the first decile of more batches is lower, and
+would look like a change. It is that of the side that settled on more, but at most this many times
+the other's, so that a side which is far slower does not take for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,19 +290,20 @@ class _Session:
                 cell,
                 self.limit_cells if self.settings.limits else None,
                 place,
-                batches=self._batches(number, side),
+                batches=self._batches(number),
                 allow_code=self.settings.allow_code,
             )
 
         return ask(self.runners[side], self.scratch, self.started, job, cell.plan.timeout_ns)
 
-    def _batches(self, number: int, side: int) -> int | None:
-        own, other = (self.outcomes[number][one].batches for one in (side, 1 - side))
-        if own is None or other is None:
-            return own
-        if max(own, other) <= _SAME_WORK * min(own, other):
-            return max(own, other)
-        return own if len(self.outcomes[number][side].answers) >= _CALIBRATIONS else None
+    def _batches(self, number: int) -> int | None:
+        """What the first process of each side settled on decides; until then None."""
+        if not all(outcome.answers for outcome in self.outcomes[number]):
+            return None
+        few, many = sorted(
+            int(outcome.answers[0]["cell"]["batches"]) for outcome in self.outcomes[number]
+        )
+        return min(many, _MOST_TIMES * few)
 
     # --- what was found ----------------------------------------------------------------------
 

@@ -47,6 +47,9 @@ def run(number: int, scenario: str, folder: Path) -> Outcome:
         found = session(words, folder / "session.json", meanwhile=hog.watch if with_hog else None)
     finally:
         hog.stop()
+    if found.code:  # what made it red is to be looked into
+        for one in folder.glob("session*.json"):
+            one.replace(folder / f"red-{number}{one.name.removeprefix('session')}")
     counts = {verdict: len(ids) for verdict, ids in found.verdicts.items()}
     blamed = [
         f"{row['id']} {[one['metric'] for one in row['exact']] or 'time'}"
