@@ -29,9 +29,9 @@ from bench_cli.faults.engine_kills import KeptOfEngine, files_of
 from bench_cli.faults.explore import Broken
 from bench_cli.faults.history import POLICIES, History, Kept, Need, steps
 from bench_cli.faults.judge import violation
-from bench_cli.faults.kills import Killing, forked
+from bench_cli.faults.kills import Killing
 from bench_cli.faults.policies import FLUSH, FLUSHES, Step, under_policy
-from bench_cli.faults.tracing import Ended, be_traced, killed_at
+from bench_cli.faults.tracing import Ended, killed_at, traced
 from bench_cli.interfaces import (
     Capability,
     CommittedLog,
@@ -143,7 +143,6 @@ def flush_of(policy: str) -> FlushPolicy | None:
 
 def write(backend: LogBackend, directory: Path, plan: Plan, pipe: int) -> None:
     """The whole life."""
-    be_traced()
     try:
         log = backend.open(directory, plan.options)
         if plan.policy == COMMITTERS:
@@ -264,7 +263,7 @@ class Called:
     def die_at(self, stop: int) -> Died:
         """A life until its ``stop``-th stop."""
         restore(self._start.image, self._home)
-        process, pipe = forked(lambda to: write(self._backend, self._home, self._plan, to))
+        process, pipe = traced(lambda to: write(self._backend, self._home, self._plan, to))
         ended = killed_at(process, stop)
         heard = all_of(pipe).decode("utf-8", "replace").splitlines()
         told = [int(line) for line in heard if not line.startswith("!")]

@@ -20,9 +20,8 @@ from bench_cli.errors import BenchError
 from bench_cli.faults.call_kills import Died, Image, all_of, at_every_stop, restore, word_of
 from bench_cli.faults.engine_kills import EngineKilling, KeptOfEngine, Lives, files_of, understood
 from bench_cli.faults.explore import Broken
-from bench_cli.faults.kills import forked
 from bench_cli.faults.spoiling import SNAPSHOT
-from bench_cli.faults.tracing import be_traced, killed_at
+from bench_cli.faults.tracing import killed_at, traced
 
 CALLERS = "bench_cli.faults.engine_calls"  # by this name it is run
 ACTIONS = {"rewards": 12, "cache": 8}  # of one life
@@ -62,7 +61,7 @@ class Called(Lives):
     def die_at(self, stop: int) -> Died:
         """A life until its ``stop``-th stop."""
         restore(self._start.image, self._home)
-        process, pipe = forked(self._life)
+        process, pipe = traced(self._life)
         ended = killed_at(process, stop)
         told, wrong = understood(all_of(pipe), ended.status, self._start.found)
         image, written = files_of(self._home), told.written - self._start.found
@@ -75,7 +74,6 @@ class Called(Lives):
         return Died(ended, written, None, image, Left(image, found))
 
     def _life(self, pipe: int) -> None:
-        be_traced()
         first = self._start is NOTHING
         self._write(pipe, self.seed, self._start.found, first=first, meanwhile=self._meanwhile)
 

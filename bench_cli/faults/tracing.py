@@ -12,9 +12,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bench_cli.faults.kills import forked
 
@@ -22,6 +23,7 @@ _TRACEME, _SYSCALL, _SETOPTIONS = 0, 24, 0x4200
 _OPTIONS = 0x1 | 0x8 | 0x100000
 """TRACESYSGOOD: a stop at a call can be told from others; TRACECLONE: threads are traced from their
 beginning; EXITKILL: nothing outlives the one that traces it."""
+_DEATH_SIGNAL = 1  # of prctl
 _AT_CALL = signal.SIGTRAP | 0x80
 _WALL = 0x40000000  # of waitpid: threads too
 
@@ -40,16 +42,30 @@ class Ended(NamedTuple):
     status: int
 
 
-def be_traced() -> None:
-    """Called by a forked process before it begins its work: it stands still until ``killed_at``
-    takes it up. Raises Refused."""
+def traced(work: Callable[[int], None]) -> tuple[int, int]:
+    """``kills.forked``, but the process stands still before it begins its work, until ``killed_at``
+    takes it up."""
+    tracer = os.getpid()
+
+    def begin(pipe: int) -> None:
+        be_traced(tracer)
+        work(pipe)
+
+    return forked(begin)
+
+
+def be_traced(tracer: int) -> None:
+    """Stand still until the parent goes on. Raises Refused."""
     os.setpgid(0, 0)  # by its group all of its threads can be waited for, and nobody else
+    _library().prctl(_DEATH_SIGNAL, signal.SIGKILL)  # EXITKILL is not in force before it stands
+    if os.getppid() != tracer:
+        raise Refused("who was to trace this process is gone")
     _ptrace(_TRACEME, 0)
     signal.raise_signal(signal.SIGSTOP)
 
 
 def killed_at(process: int, stop: int) -> Ended:
-    """Kill a process that called ``be_traced`` at its ``stop``-th stop, or never for 0. Each system
+    """Kill a process that is ``traced`` at its ``stop``-th stop, or never for 0. Each system
     call has two: before it is executed, and when it is done. The other threads run on meanwhile.
     Raises Refused."""
     _, status = os.waitpid(process, _WALL)
@@ -106,15 +122,16 @@ def _go_on(thread: int, delivered: int = 0) -> None:
 
 
 @cache
-def _call() -> Any:
-    call = ctypes.CDLL(None, use_errno=True).ptrace
-    call.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
-    call.restype = ctypes.c_long
-    return call
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(None, use_errno=True)
+    library.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
+    library.ptrace.restype = ctypes.c_long
+    library.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong)
+    return library
 
 
 def _ptrace(request: int, thread: int, data: int = 0) -> None:
-    if _call()(request, thread, None, data) < 0:
+    if _library().ptrace(request, thread, None, data) < 0:
         error = OSError(ctypes.get_errno(), "ptrace")  # of the class that its number stands for
         if isinstance(error, ProcessLookupError):
             raise error
@@ -149,7 +166,7 @@ def _tried() -> str:
     killed = True
     try:
         while killed:
-            process, pipe = forked(_one_byte)
+            process, pipe = traced(_one_byte)
             ended = killed_at(process, len(written) + 1)
             killed = ended.killed
             written.append(os.read(pipe, 1) == b"x")
@@ -162,7 +179,6 @@ def _tried() -> str:
 
 
 def _one_byte(pipe: int) -> None:
-    be_traced()
     os.write(pipe, b"x")
 
 
