@@ -46,7 +46,7 @@ from bench_cli.interfaces import (
 CALLERS = "bench_cli.faults.call_kills"  # by this name it is run
 RECORDS, FEWER = 12, 5  # of one life, about; fewer where threads make most of the calls
 SEGMENT = 4096
-SIZE = 1500  # bytes of every second record in a life that rotates
+SIZE = 900  # bytes of a record in a life that rotates; in text they may be three times that
 THREADED = (COMMITTERS, FLUSH + "async", FLUSH + "time")
 AHEAD = "ahead"
 """Not a policy but a log whose segments are so large that a thread makes them ahead."""
@@ -120,13 +120,14 @@ def _planned(policy: str, seed: int, records: int, *, rotates: bool) -> list[Ste
 
 
 def _rotating(planned: Sequence[Step], draw: random.Random) -> list[Step]:
-    """The same with some records that fill segments, and whatever else there is to do for certain:
+    """The same with records that fill segments, and whatever else there is to do for certain:
     a batch, a cut at the front, an emptying."""
     made = list(planned)
-    for at in [at for at, step in enumerate(made) if step.do == "append"][::2]:
-        made[at] = made[at]._replace(payloads=(draw.randbytes(SIZE),))
+    for at, step in enumerate(planned):
+        if step.do == "append":
+            made[at] = step._replace(payloads=(draw.randbytes(SIZE),))
     made.insert(1, Step("batch", 2, (draw.randbytes(30), draw.randbytes(9))))
-    made.insert(len(made) // 2, Step("truncate", keep=1))
+    made.insert(len(made) * 2 // 3, Step("truncate", keep=1))
     made.insert(len(made) - 2, Step("reset"))
     return made
 

@@ -136,11 +136,18 @@ def test_who_has_lost_its_parent_does_not_wait_for_it() -> None:
 
 
 @needs_tracing
-@pytest.mark.parametrize("name", ["wal.basic", "wal.mmap"])
-@pytest.mark.parametrize("core", ["native", "python"])
-def test_each_call_of_a_life_is_survived(name: str, core: str, place: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "core", "form"),
+    [
+        ("wal.basic", "native", "binary"),
+        ("wal.basic", "python", "text"),
+        ("wal.mmap", "native", "jsonl"),
+        ("wal.mmap", "python", "binary"),
+    ],
+)
+def test_each_call_of_a_life_is_survived(name: str, core: str, form: str, place: str) -> None:
     load(f"bench_cli.wal.{'native' if core == 'native' else 'log'}:BasicBackend")
-    found = killed(name, core, place)
+    found = killed(name, core, place, form)
     assert found["failures"] == []
     assert found["kills"] > 100
     assert list(Path(place).iterdir()) == []
