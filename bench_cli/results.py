@@ -98,7 +98,7 @@ class AbCell:
     """One cell of an A/B session. ``base`` and ``head`` are its rows on the two sides, ``id`` is
     theirs without what was compared. The ``run_ns_per_op`` and ``ns_per_op`` of both rows, one
     value per process, stand in the order of the pairs: first ``screen`` of them, then ``confirm``,
-    then ``extra``.
+    then ``repeat``, then ``extra``.
     ``direction``: what the screened pairs made it a suspect of (+1 slower, -1 faster, 0 none).
     ``limit``: the smallest change that matters, a fraction."""
 
@@ -110,6 +110,7 @@ class AbCell:
     extra: int
     direction: int
     limit: float
+    repeat: int = 0
 
 
 @dataclass(slots=True)
@@ -235,7 +236,8 @@ def _check_session(session: AbSession, rows: set[str]) -> None:
         raise JsonProblem(f"{session.side!r:.40} is none of {', '.join(SIDES)}", field="ab.side")
     for position, cell in enumerate(session.cells):
         place = f"ab.cells[{position}]"
-        if min(cell.screen, cell.confirm, cell.extra) < 0 or cell.direction not in (-1, 0, 1):
+        counts = (cell.screen, cell.confirm, cell.repeat, cell.extra)
+        if min(counts) < 0 or cell.direction not in (-1, 0, 1):
             raise JsonProblem("counts are 0 or more, a direction is -1, 0 or 1", field=place)
         if not 0 < cell.limit < 10:
             raise JsonProblem(f"a limit of {cell.limit:g}; it is a fraction", field=place)

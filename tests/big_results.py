@@ -28,14 +28,15 @@ _EXACT = {"exact_ops": 100_000.0, "allocs_per_op": 2.0, "alloc_bytes_per_op": 92
 
 
 def session(cells: int, pairs: int, samples: int, seed: int = 1) -> tuple[RunResult, RunResult]:
-    """Base and head of an A/B session. Every second cell was suspected and confirmed."""
+    """Base and head of an A/B session. Every second cell was suspected, confirmed and repeated."""
     base, head = runs(cells, pairs, samples, seed)
-    screen = min(12, pairs)
+    screen = min(6, pairs)
+    repeat = min(6, pairs - screen)
     told = []
     for number, row in enumerate(base.results):
         suspected = number % 2
-        more = (pairs - screen, 0) if suspected else (0, pairs - screen)
-        told.append(AbCell(row.id, row.id, row.id, screen, *more, suspected, 0.03))
+        counts = (screen, pairs - screen - repeat, 0) if suspected else (screen, 0, pairs - screen)
+        told.append(AbCell(row.id, row.id, row.id, *counts, suspected, 0.03, suspected * repeat))
     for side, result in zip(SIDES, (base, head), strict=True):
         result.ab = AbSession("a session", side, "git:base", "git:head", "bench ab", True, told)
     return base, head

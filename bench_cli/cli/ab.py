@@ -95,7 +95,7 @@ def command(
     S is git:REV (built aside, once), path:DIR (a checkout), python:EXE (an interpreter that has
     the package), backend:NAME, set:KEY=VALUE, or here: the tool and the scenario as they are.
     Both sides run the scenario files that are here, in alternating fresh processes. A cell that
-    looks changed is confirmed on 24 further pairs.
+    looks changed is confirmed on 24 further pairs, and that is repeated on 24 more.
 
     \b
     bench ab --base git:main wal

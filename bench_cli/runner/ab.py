@@ -343,4 +343,5 @@ class _Session:
         return AbCell(
             match.id, match.base.id, match.head.id,
             len(trial.screen), len(trial.confirm), len(trial.extra), trial.direction, match.limit,
+            len(trial.repeat),
         )  # fmt: skip

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from statistics import median
 from typing import Protocol
 
@@ -254,7 +255,7 @@ def _add_trial(
     trials: list[tuple[RowComparison, Trial]],
 ) -> None:
     """The values of the two rows as the session's log-ratios."""
-    pairs = cell.screen + cell.confirm + cell.extra
+    pairs = cell.screen + cell.confirm + cell.repeat + cell.extra
     name = next((n for n in _JUDGED if n in base.per_process and n in head.per_process), _TIMING)
     before, after = (row.per_process.get(name, [])[:pairs] for row in (base, head))
     enough = 0 < pairs <= _MOST_PAIRS and len(before) == len(after) == pairs
@@ -263,8 +264,11 @@ def _add_trial(
         return
     found.base_ns, found.head_ns = median(before), median(after)
     ratios = log_ratios(before, after)
-    first, second = cell.screen, cell.screen + cell.confirm
-    trial = Trial(cell.limit, ratios[:first], ratios[first:second], ratios[second:], cell.direction)
+    left = iter(ratios)
+    screen, confirm, repeat = (
+        list(islice(left, count)) for count in (cell.screen, cell.confirm, cell.repeat)
+    )
+    trial = Trial(cell.limit, screen, confirm, repeat, list(left), cell.direction)
     trials.append((found, trial))
 
 

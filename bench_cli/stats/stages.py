@@ -1,4 +1,5 @@
-"""Which cells get how many pairs next: screen all, confirm suspects, look again where it helps.
+"""Which cells get how many pairs next: screen all, confirm suspects, look again where it helps,
+and have what was confirmed repeated.
 
 How many pairs a stage has is settled before it begins; nothing looks at significance in order to
 stop, so that more time never means more false alarms.
@@ -13,13 +14,15 @@ from dataclasses import dataclass
 from bench_cli.stats.verdict import (
     CONFIRM_PAIRS,
     MOST_PAIRS,
+    REPEAT_PAIRS,
     SCREEN_PAIRS,
     Trial,
     Verdict,
+    confirmed,
     judge,
 )
 
-SCREEN, CONFIRM, EXTRA = "screen", "confirm", "extra"
+SCREEN, CONFIRM, REPEAT, EXTRA = "screen", "confirm", "repeat", "extra"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,9 @@ def stages(
     trials: Sequence[Trial], *, pairs: int = SCREEN_PAIRS, gates: bool = True, extend: bool = False
 ) -> Iterator[list[Due]]:
     """Yields stages that are not empty; the caller runs each and adds its log-ratios to the
-    trials before asking for the next. ``gates``: whether suspects are confirmed, and
-    undecided cells that are worth it are screened on. ``extend``: whether all undecided
-    cells get more pairs, up to ``MOST_PAIRS``."""
+    trials before asking for the next. ``gates``: whether suspects are confirmed, what was confirmed
+    is repeated, and undecided cells that are worth it are screened on. ``extend``: whether all
+    undecided cells get more pairs, up to ``MOST_PAIRS``."""
     everything = range(len(trials))
     yield from _stage(trials, everything, pairs, SCREEN)
     if not gates:
@@ -50,6 +53,7 @@ def stages(
     yield from _stage(trials, quiet, MOST_PAIRS - CONFIRM_PAIRS - pairs, SCREEN)
     late = [n for n in quiet if trials[n].suspect()]
     yield from _stage(trials, late, CONFIRM_PAIRS, CONFIRM)
+    yield from _stage(trials, confirmed(trials), REPEAT_PAIRS, REPEAT)
     if not extend:
         return
     left = _undecided(trials, lambda trial: len(trial.pairs) < MOST_PAIRS)

@@ -7,10 +7,13 @@ that Wilcoxon's signed-rank test and its Hodges-Lehmann estimate ask for (Hollan
 Nonparametric Statistical Methods, 3.1-3.3). Both come from the same Walsh averages, and a few
 disturbed processes cannot move them far.
 
-Two stages, because correcting for all cells at once would spend the alarm budget on cells where
+Three stages, because correcting for all cells at once would spend the alarm budget on cells where
 nothing happens: every cell is *screened*; only suspects get fresh pairs, and are judged on these
 alone with Holm's correction over the suspects. However many cells are screened, the chance that
-any unchanged one is called regressed stays below ``CONFIRM_LEVEL``.
+any unchanged one passes is below ``CONFIRM_LEVEL``. A gate is asked a hundred times a month, so
+whoever passes must *repeat* it on fresh pairs once more, which few unchanged ones do: about
+``CONFIRM_LEVEL`` times ``REPEAT_LEVEL`` remains. To ask for that level in one stage would cost
+more: a doubled process now and then keeps a signed-rank test from ever being so sure.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ Floats = NDArray[np.float64]
 
 SCREEN_PAIRS = 12
 CONFIRM_PAIRS = 24
+REPEAT_PAIRS = 24
 MOST_PAIRS = 48
 WORTH = 2
 """A cell that scatters so that even ``MOST_PAIRS`` would not show this many times its limit is not
@@ -39,6 +43,8 @@ SUSPECT_SHARE = 0.5
 """A suspect's estimate is beyond this share of the smallest effect that matters."""
 CONFIRM_LEVEL = 0.01
 """Over all suspects together, each one-sided in the direction it was suspected of."""
+REPEAT_LEVEL = 0.1
+"""Of each cell that was confirmed, one-sided in the same direction."""
 SAME_LEVEL = 0.01
 """One-sided, of the upper bound that must lie below the limit. Stricter than the interval that is
 shown, because a cell may be looked at up to four times while pairs are added."""
@@ -183,12 +189,14 @@ def log_ratios(
 class Trial:
     """The log-ratios of one cell. ``limit``: the smallest change that matters, as a fraction.
     ``confirm`` holds only pairs that ran after the cell had become a suspect, in the number that
-    was fixed then; ``extra`` pairs narrow the interval and confirm nothing. ``direction``: +1
-    suspected worse, -1 suspected better, 0 no suspect."""
+    was fixed then, ``repeat`` those that ran after it was confirmed; ``extra`` pairs narrow the
+    interval and confirm nothing. ``direction``: +1 suspected worse, -1 suspected better, 0 no
+    suspect."""
 
     limit: float
     screen: list[float] = field(default_factory=list)
     confirm: list[float] = field(default_factory=list)
+    repeat: list[float] = field(default_factory=list)
     extra: list[float] = field(default_factory=list)
     direction: int = 0
     over: bool = False
@@ -196,7 +204,7 @@ class Trial:
 
     @property
     def pairs(self) -> list[float]:
-        return [*self.screen, *self.confirm, *self.extra]
+        return [*self.screen, *self.confirm, *self.repeat, *self.extra]
 
     def worth_more_pairs(self) -> bool:
         """Whether it leans to the worse, significant or not, or is quiet enough that the most
@@ -239,21 +247,30 @@ class Judgement:
 
 def judge(trials: Sequence[Trial]) -> list[Judgement]:
     """All cells of a session together: Holm's correction is over its suspects."""
-    chances = _confirmations(trials)
-    passed = holm(list(chances.values()), CONFIRM_LEVEL)
-    confirmed = {number for number, good in zip(chances, passed, strict=True) if good}
+    chances = _chances(trials, "confirm")
+    repeats = _chances(trials, "repeat")
+    sure = {number for number in confirmed(trials) if repeats[number] <= REPEAT_LEVEL}
     found = {
-        number: _judgement(trials[number], evidence, chances.get(number), number in confirmed)
+        number: _judgement(trials[number], evidence, chances.get(number), number in sure)
         for number, evidence in weigh_all([trial.pairs for trial in trials])
     }
     return [found[number] for number in range(len(trials))]
 
 
-def _confirmations(trials: Sequence[Trial]) -> dict[int, float]:
-    """By the number of each suspect, the chance of its confirming pairs without a change."""
+def confirmed(trials: Sequence[Trial]) -> list[int]:
+    """The suspects whose confirming pairs say the same as those that were screened."""
+    chances = _chances(trials, "confirm")
+    passed = holm(list(chances.values()), CONFIRM_LEVEL)
+    return [number for number, good in zip(chances, passed, strict=True) if good]
+
+
+def _chances(trials: Sequence[Trial], purpose: str) -> dict[int, float]:
+    """By the number of each suspect, the chance of its pairs of that purpose without a change;
+    1 where there are none."""
     chances = {number: 1.0 for number, trial in enumerate(trials) if trial.direction}
-    known = [number for number in chances if trials[number].confirm]  # else the time was over
-    for at, evidence in weigh_all([trials[number].confirm for number in known]):
+    pairs = {number: getattr(trials[number], purpose) for number in chances}
+    known = [number for number in chances if pairs[number]]
+    for at, evidence in weigh_all([pairs[number] for number in known]):
         worse = trials[known[at]].direction > 0
         chances[known[at]] = evidence.p_worse() if worse else evidence.p_better()
     return chances
@@ -270,12 +287,10 @@ def holm(chances: Sequence[float], level: float) -> list[bool]:
     return passed
 
 
-def _judgement(
-    trial: Trial, evidence: Evidence, chance: float | None, confirmed: bool
-) -> Judgement:
+def _judgement(trial: Trial, evidence: Evidence, chance: float | None, sure: bool) -> Judgement:
     low, high = evidence.bounds(_SHOWN_LEVEL)
     return Judgement(
-        verdict=_verdict(trial, evidence, confirmed),
+        verdict=_verdict(trial, evidence, sure),
         estimate=math.expm1(evidence.estimate),
         low=None if math.isinf(low) else math.expm1(low),
         high=None if math.isinf(high) else math.expm1(high),
@@ -286,9 +301,9 @@ def _judgement(
     )
 
 
-def _verdict(trial: Trial, evidence: Evidence, confirmed: bool) -> Verdict:
+def _verdict(trial: Trial, evidence: Evidence, sure: bool) -> Verdict:
     limit = math.log1p(trial.limit)
-    if confirmed and trial.direction * evidence.estimate > limit:
+    if sure and trial.direction * evidence.estimate > limit:
         return Verdict.REGRESSED if trial.direction > 0 else Verdict.IMPROVED
     if evidence.bounds(SAME_LEVEL)[1] < limit:
         return Verdict.SAME

@@ -26,7 +26,7 @@ scenarios:
     plan: {processes: 1, samples: 3, min_sample: 1ms}
 """
 SLOWER = ("ab", "--base", "backend:synthetic.clock", "--head", "backend:synthetic.slower", "quiet")
-ALL = 2 * 2 * (12 + 24)  # processes of the whole session
+ALL = 2 * 2 * (12 + 24 + 24)  # processes of the whole session
 JOURNAL = "mine.journal.jsonl"
 
 

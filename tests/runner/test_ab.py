@@ -96,8 +96,8 @@ def test_a_slower_side_is_screened_confirmed_and_judged(session: Any) -> None:
     base, head, watcher = session(slow, match(cell(seed=2)))
     found = judged(base, head)
     assert [row.verdict for row in found.rows] == [Verdict.REGRESSED, Verdict.SAME]
-    assert watcher.stages == [2 * 12 * 2, 24 * 2]
-    assert len(head.results[0].per_process["ns_per_op"]) == 36
+    assert watcher.stages == [2 * 12 * 2, 24 * 2, 24 * 2]
+    assert len(head.results[0].per_process["ns_per_op"]) == 60
     judgement = found.rows[0].judgement
     assert judgement is not None
     assert judgement.estimate == pytest.approx(0.1, abs=0.03)

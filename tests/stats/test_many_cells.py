@@ -22,6 +22,7 @@ from bench_cli.stats import verdict
 from bench_cli.stats.compare import compare
 from bench_cli.stats.verdict import (
     CONFIRM_LEVEL,
+    REPEAT_LEVEL,
     SAME_LEVEL,
     Evidence,
     Judgement,
@@ -41,23 +42,25 @@ def weigh_slowly(ratios: list[float]) -> Evidence:
     return Evidence(len(ratios), np.array(sorted(averages)))
 
 
-def chance_of(trial: Trial) -> float | None:
-    if not trial.direction or not trial.confirm:
+def chance_of(trial: Trial, pairs: list[float]) -> float | None:
+    if not trial.direction or not pairs:
         return 1.0 if trial.direction else None
-    evidence = weigh_slowly(trial.confirm)
+    evidence = weigh_slowly(pairs)
     return evidence.p_worse() if trial.direction > 0 else evidence.p_better()
 
 
 def judge_slowly(trials: list[Trial]) -> list[Judgement]:
     """The rule of ``judge``, one cell after the other."""
-    chances = [chance_of(trial) for trial in trials]
+    chances = [chance_of(trial, trial.confirm) for trial in trials]
     passed = iter(holm([chance for chance in chances if chance is not None], CONFIRM_LEVEL))
     found = []
     for trial, chance in zip(trials, chances, strict=True):
-        confirmed = chance is not None and next(passed)
+        sure = chance is not None and next(passed)
+        again = chance_of(trial, trial.repeat)
+        sure = sure and again is not None and again <= REPEAT_LEVEL
         evidence, limit = weigh_slowly(trial.pairs), math.log1p(trial.limit)
         told = Verdict.UNDECIDED
-        if confirmed and trial.direction * evidence.estimate > limit:
+        if sure and trial.direction * evidence.estimate > limit:
             told = Verdict.REGRESSED if trial.direction > 0 else Verdict.IMPROVED
         elif evidence.bounds(SAME_LEVEL)[1] < limit:
             told = Verdict.SAME
@@ -84,6 +87,7 @@ def trials(draw: st.DrawFn) -> Trial:
         draw(st.sampled_from([0.03, 0.1])),
         pairs(1, 12),
         pairs(0, 24),
+        pairs(0, 12),
         pairs(0, 3),
         draw(st.sampled_from([-1, 0, 1])),
     )
@@ -104,8 +108,9 @@ def test_every_verdict_is_among_those_of_many_cells() -> None:
     many = []
     for shift, deviation, direction in ((0.0, 0.01, 0), (0.1, 0.02, 1), (-0.1, 0.02, -1),
                                         (0.0, 0.3, 0), (0.0, 0.02, 1)) * 10:  # fmt: skip
-        values = rng.normal(shift, deviation, 36).tolist()
-        many.append(Trial(0.03, values[:12], values[12:] if direction else [], [], direction))
+        values = rng.normal(shift, deviation, 60).tolist()
+        more = (values[12:36], values[36:]) if direction else ([], [])
+        many.append(Trial(0.03, values[:12], *more, direction=direction))
     found = judge(many)
     assert found == judge_slowly(many)
     assert {one.verdict for one in found} == set(Verdict)

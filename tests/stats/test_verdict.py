@@ -86,6 +86,7 @@ def trial(shift: float, *, deviation: float = 0.02, limit: float = 0.03) -> Tria
     found = Trial(limit, noise(12, 1, shift=shift, deviation=deviation))
     if found.suspect():
         found.confirm = noise(24, 2, shift=shift, deviation=deviation)
+        found.repeat = noise(24, 3, shift=shift, deviation=deviation)
     return found
 
 
@@ -109,8 +110,18 @@ def test_a_suspect_that_was_never_confirmed_is_undecided() -> None:
     assert judge([found])[0].verdict is Verdict.UNDECIDED
 
 
+@pytest.mark.parametrize("repeat", [[], noise(24, 3), noise(24, 3, shift=-0.08)])
+def test_what_was_confirmed_and_not_repeated_is_no_change(repeat: list[float]) -> None:
+    found = trial(0.08)
+    assert judge([found])[0].verdict is Verdict.REGRESSED
+    found.repeat = repeat
+    assert judge([found])[0].verdict is Verdict.UNDECIDED
+
+
 def test_a_suspicion_in_one_direction_is_not_confirmed_by_the_other() -> None:
-    found = Trial(0.03, noise(12, 1, shift=0.08), noise(24, 2, shift=-0.08), direction=1)
+    found = Trial(
+        0.03, noise(12, 1, shift=0.08), noise(24, 2, shift=-0.08), noise(24, 3), direction=1
+    )
     assert judge([found])[0].verdict is not Verdict.IMPROVED
 
 
