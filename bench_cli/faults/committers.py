@@ -107,6 +107,7 @@ class Turns:
     synced: int = 0
     stands: int = 0
     rotating: int = -1  # who was let go to begin a new segment, and has not done so
+    begun: bool = False  # it has come to its append
     full: bool = False  # that was during the sync of the leader
     over: bool = False  # something failed: nothing is appended any more
     moved: threading.Condition = field(default_factory=threading.Condition)
@@ -135,6 +136,12 @@ class Turns:
         """Of one whose wait is over."""
         if me == self.leader:
             self._end_sync()
+
+    def begins(self, me: int) -> None:
+        """Of one whose append is noted as attempted."""
+        if self.rotating == me:
+            self.begun = True
+            self.moved.notify_all()
 
     def rotated(self, me: int) -> None:
         """Of one that has appended: after a rotation that waited for a sync, those who were
@@ -186,7 +193,8 @@ class Turns:
             return
         self._let_go(1)
         if self.queue:
-            self.rotating, self.full = self.queue[0], True
+            self.rotating, self.begun, self.full = self.queue[0], False, True
+            self._until(lambda: self.begun or self.over)
             self.moved.wait_for(lambda: self.rotating < 0 or self.over, GRACE_S)
 
     @property
@@ -272,6 +280,7 @@ class _Committers:
         with self.turns.moved:
             self.history.attempt(len(self.disk.ops), Step("append", 1, (turn.payload,)))
             wanted = self.history.now.attempted
+            self.turns.begins(me)
         ticket = self.log.append(turn.payload)
         self.turns.rotated(me)
         with self.turns.moved:
