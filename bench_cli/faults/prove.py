@@ -99,8 +99,13 @@ class Effort:
         return self.native_records if (core, form) == ("native", "binary") else 0
 
 
-CALLS, CALLED = 2, 5_000
-"""Lives that are killed at each system call, where that can be done; units of work of one."""
+CALLS = 2
+"""Lives that are killed at each system call, where that can be done."""
+KILL, CALLED, ENGINE_IMAGE, ENGINE_ERRORS = 240, 40_000, 15, 30_000
+FAILED, FAILED_IN_TEXT = 26_000, 60_000
+"""Work, for the progress: of a kill, of a life killed at each call, of an image of an engine on a
+log, of all its failed calls, of those of a log under one policy. The unit is what a compiled log
+takes for one image, about 0.1 ms."""
 
 THOROUGH = Effort(
     images=1_000_000,
@@ -193,18 +198,30 @@ def rarely_collected() -> Iterator[None]:
 
 
 def work_of(subject: Subject, effort: Effort) -> int:
-    """Units that ``prove`` will report, about: one per image."""
+    """Units that ``prove`` will report, about."""
     if subject.log is not None:
-        return effort.engine_images + effort.engine_kills * 20 + effort.calls * CALLED
+        images = effort.engine_images * ENGINE_IMAGE
+        return images + ENGINE_ERRORS + effort.engine_kills * KILL + effort.calls * CALLED
     backend = subject.resolve()
     if not _keeps(backend):
         return 0
-    kills = effort.kills * 20 + effort.calls * CALLED
+    kills = effort.kills * KILL + effort.calls * CALLED
     if not _injectable(backend):
         return kills
     core, form = subject.core or backend.core, subject.format
     images = sum(effort.of(policy, core, form) for policy in _policies(backend, effort))
-    return kills + images + effort.damaged(core, form) * BITS
+    errors = len(_failing(backend, effort)) * _failed(form)
+    return kills + images + errors + effort.damaged(core, form) * BITS
+
+
+def _failing(backend: LogBackend, effort: Effort) -> list[str]:
+    """Under what calls fail: where the user syncs, and under those policies that sync otherwise."""
+    under = [one for one in _policies(backend, effort) if one in (*ERRORS_UNDER, COMMITTERS)]
+    return ["", *under]
+
+
+def _failed(form: str) -> int:
+    return FAILED if form == "binary" else FAILED_IN_TEXT
 
 
 def _policies(backend: LogBackend, effort: Effort) -> list[str]:
@@ -241,13 +258,9 @@ def prove(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> 
             proof.by_policy = _crash(subject, backend, effort, tally, advance)
         proof.images, proof.lives = tally.images, tally.lives
         options = LogOptions(subject.format, SEGMENTS[0])
-        proof.errors = failing.check(backend, options, tally, effort.seed)
-        for policy in _policies(backend, effort):
-            if policy in ERRORS_UNDER:
-                over = replace(options, flush=FLUSHES[policy.removeprefix(FLUSH)], clock=Hands())
-                proof.errors += failing.check(backend, over, tally, effort.seed)
-        if COMMITTERS in _policies(backend, effort):
-            proof.errors += failing.check_committers(backend, options, tally, effort.seed)
+        for policy in _failing(backend, effort):
+            proof.errors += _fail(backend, options, policy, tally, effort.seed)
+            advance(_failed(subject.format))
         _damage(backend, options, effort, proof, tally, advance)
     elif level.damage == "C2":
         proof.settings = ("never",)
@@ -258,8 +271,18 @@ def prove(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> 
         _kill_at_calls(subject, effort, proof, scratch)
     _stop_kernel(subject, effort.crashes, proof, scratch, kernel.command)
     _lose_power(subject, effort.losses, proof, scratch, power.command)
-    advance(effort.kills * 20 + effort.calls * CALLED)
+    advance(effort.kills * KILL + effort.calls * CALLED)
     return proof
+
+
+def _fail(backend: LogBackend, options: LogOptions, policy: str, tally: Tally, seed: int) -> int:
+    """How many calls failed."""
+    if policy == COMMITTERS:
+        return failing.check_committers(backend, options, tally, seed)
+    if policy:
+        flush = FLUSHES[policy.removeprefix(FLUSH)]
+        options = replace(options, flush=flush, clock=Hands())
+    return failing.check(backend, options, tally, seed)
 
 
 def _prove_engine(subject: Subject, effort: Effort, scratch: Path, advance: Advance) -> Proof:
@@ -281,9 +304,13 @@ def _prove_engine(subject: Subject, effort: Effort, scratch: Path, advance: Adva
         return proof
     tally, make = Tally(), engines.recording(engine, backend, log, subject.format)
     with rarely_collected():
-        engines.crash(engine, make, effort.engine_images, effort.seed, tally, advance)
+        images = effort.engine_images
+        engines.crash(
+            engine, make, images, effort.seed, tally, lambda count: advance(count * ENGINE_IMAGE)
+        )
         proof.images, proof.lives = tally.images, tally.lives
         proof.errors = engine_failing.check(engine, make, tally, effort.seed)
+        advance(ENGINE_ERRORS)
         if level.damage == "C2":
             proof.flips = engines.spoil(make, effort.seed, tally)
     proof.failures = tally.failures
@@ -295,7 +322,7 @@ def _prove_engine(subject: Subject, effort: Effort, scratch: Path, advance: Adva
     )
     _stop_kernel(subject, effort.engine_crashes, proof, scratch, crashes)
     _lose_power(subject, effort.engine_losses, proof, scratch, losses)
-    advance(effort.engine_kills * 20 + effort.calls * CALLED)
+    advance(effort.engine_kills * KILL + effort.calls * CALLED)
     return proof
 
 
