@@ -44,6 +44,10 @@ def prove_all(
         begun = [workers.submit(_one, subjects[at], effort, scratch, digests[at]) for at in order]
         try:
             _follow(begun, told, advance, ended)
+        except KeyboardInterrupt:  # what is handed out is not cancelled, and takes minutes
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
         finally:
             workers.shutdown(wait=False, cancel_futures=True)
 

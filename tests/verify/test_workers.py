@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -35,3 +38,15 @@ def test_sources_that_change_meanwhile_end_the_proof(
     monkeypatch.setattr(evidence, "code_digest", lambda engine: "an earlier one")
     with pytest.raises(VerificationFailed, match="the sources changed"):
         prove_all(SUBJECTS, FEW, tmp_path, 2, lambda count: None, lambda proof: None)
+
+
+def test_an_interruption_ends_what_is_under_way(tmp_path: Path) -> None:
+    under_way: list[BaseProcess] = []
+
+    def interrupted(proof: Proof) -> None:
+        under_way.extend(multiprocessing.active_children())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prove_all(SUBJECTS, FEW, tmp_path, 2, lambda count: None, interrupted)
+    assert [process.exitcode for process in under_way] == [-signal.SIGTERM] * 2
