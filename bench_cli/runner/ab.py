@@ -37,9 +37,9 @@ from bench_cli.stats.verdict import Trial, log_ratios
 BASE, HEAD = 0, 1
 TIME, RUN_TIME = "ns_per_op", "run_ns_per_op"
 _MOST_TIMES = 8
-"""Both sides do the same number of batches, always: the first decile of more batches is lower, and
-would look like a change. It is that of the side that settled on more, but at most this many times
-the other's, so that a side which is far slower does not take for ever."""
+"""From the second pair on both sides do the same number of batches: the first decile of more
+batches is lower, and would look like a change. It is that of the side that settled on more, but at
+most this many times the other's, so that a side which is far slower does not take for ever."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ more: a doubled process now and then keeps a signed-rank test from ever being so
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -247,9 +247,9 @@ class Judgement:
 
 def judge(trials: Sequence[Trial]) -> list[Judgement]:
     """All cells of a session together: Holm's correction is over its suspects."""
-    chances = _chances(trials, "confirm")
-    repeats = _chances(trials, "repeat")
-    sure = {number for number in confirmed(trials) if repeats[number] <= REPEAT_LEVEL}
+    chances = _chances(trials, _suspects(trials), "confirm")
+    repeats = _chances(trials, _passed(chances), "repeat")
+    sure = {number for number, chance in repeats.items() if chance <= REPEAT_LEVEL}
     found = {
         number: _judgement(trials[number], evidence, chances.get(number), number in sure)
         for number, evidence in weigh_all([trial.pairs for trial in trials])
@@ -259,17 +259,24 @@ def judge(trials: Sequence[Trial]) -> list[Judgement]:
 
 def confirmed(trials: Sequence[Trial]) -> list[int]:
     """The suspects whose confirming pairs say the same as those that were screened."""
-    chances = _chances(trials, "confirm")
+    return _passed(_chances(trials, _suspects(trials), "confirm"))
+
+
+def _suspects(trials: Sequence[Trial]) -> list[int]:
+    return [number for number, trial in enumerate(trials) if trial.direction]
+
+
+def _passed(chances: Mapping[int, float]) -> list[int]:
     passed = holm(list(chances.values()), CONFIRM_LEVEL)
     return [number for number, good in zip(chances, passed, strict=True) if good]
 
 
-def _chances(trials: Sequence[Trial], purpose: str) -> dict[int, float]:
-    """By the number of each suspect, the chance of its pairs of that purpose without a change;
-    1 where there are none."""
-    chances = {number: 1.0 for number, trial in enumerate(trials) if trial.direction}
-    pairs = {number: getattr(trials[number], purpose) for number in chances}
-    known = [number for number in chances if pairs[number]]
+def _chances(trials: Sequence[Trial], numbers: Sequence[int], purpose: str) -> dict[int, float]:
+    """Of each of these suspects, the chance of its pairs of that purpose without a change; 1 where
+    there are none."""
+    pairs = {number: getattr(trials[number], purpose) for number in numbers}
+    known = [number for number in numbers if pairs[number]]  # for others the time was over
+    chances = dict.fromkeys(numbers, 1.0)
     for at, evidence in weigh_all([pairs[number] for number in known]):
         worse = trials[known[at]].direction > 0
         chances[known[at]] = evidence.p_worse() if worse else evidence.p_better()

@@ -57,8 +57,10 @@ def test_without_confirmation_identical_code_would_be_called_slower(
 ) -> None:
     """The simulation sees false alarms where there are some."""
 
-    def never_by_chance(trials: Sequence[verdict.Trial], purpose: str) -> dict[int, float]:
-        return {number: 0.0 for number, trial in enumerate(trials) if trial.direction}
+    def never_by_chance(
+        trials: Sequence[verdict.Trial], numbers: Sequence[int], purpose: str
+    ) -> dict[int, float]:
+        return dict.fromkeys(numbers, 0.0)
 
     monkeypatch.setattr(verdict, "_chances", never_by_chance)
     monkeypatch.setattr(stages, "CONFIRM_PAIRS", 0)
