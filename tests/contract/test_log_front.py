@@ -272,7 +272,7 @@ def test_a_cut_to_what_is_no_number_changes_nothing(
     log = opened(backend, home, options)
     fill(log, 700)
     with pytest.raises(TypeError):
-        log.truncate_front("12")  # type: ignore[arg-type]  # what is asked
+        log.truncate_front("12")  # type: ignore[arg-type]  # refused
     assert log.append(b"goes on") == 701
     log.close()
     assert read(backend, home, options)[0].first_sequence == 1
