@@ -25,6 +25,7 @@ scenarios:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--sessions", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="its number, and so its seed")
     parser.add_argument("--copy", choices=list(COPIES), action="append")
     parser.add_argument("--folder", type=Path, default=Path("_tmp/detect"))
     wanted = parser.parse_args()
@@ -35,7 +36,7 @@ def main() -> int:
         words = ["--base", "backend:tests.real.burning:Plain", "--allow-code", str(scenario),
                  "--head", f"backend:tests.real.burning:{COPIES[name]}"]  # fmt: skip
         verdicts: Counter[str] = Counter()
-        for number in range(wanted.sessions):
+        for number in range(wanted.first, wanted.first + wanted.sessions):
             found = session([*words, "--seed", str(number)], wanted.folder / "session.json")
             timing = found.rows[0]["timing"]  # its exact counts differ too, and prove nothing here
             verdicts[timing["verdict"]] += 1

@@ -36,13 +36,15 @@ def session(
     began = time.monotonic()
     command = [sys.executable, "-m", "bench_cli", "ab", *words, "--format", "json", "-o", output]
     said = output.with_suffix(".said")
+    journal = journal_of(output)
+    journal.unlink(missing_ok=True)  # of a session that was killed: one counts whole or not at all
     with said.open("w+", encoding="utf-8") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, text=True)
         try:
             while process.poll() is None:
                 time.sleep(1)
                 if meanwhile is not None:
-                    meanwhile(journal_of(output))
+                    meanwhile(journal)
         finally:
             process.kill()
             _, errors = process.communicate()
