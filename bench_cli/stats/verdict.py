@@ -3,9 +3,13 @@
 Base and head run as pairs of fresh processes, one right after the other, in balanced order (AB as
 often as BA). Each pair gives one log-ratio; processes, not samples, are the independent values.
 Under "no change" a log-ratio is symmetric about zero whatever the noise looks like, which is all
-that Wilcoxon's signed-rank test and its Hodges-Lehmann estimate ask for (Hollander & Wolfe,
-Nonparametric Statistical Methods, 3.1-3.3). Both come from the same Walsh averages, and a few
-disturbed processes cannot move them far.
+that a test by signed ranks and the Hodges-Lehmann estimate ask for (Hollander & Wolfe,
+Nonparametric Statistical Methods, 3.1-3.3). Estimate and interval come from the Walsh averages,
+which a few disturbed processes cannot move far. The test bounds the ranks: the half of the pairs
+that is farthest from zero counts alike. By Wilcoxon's own ranks a pair of which one process ran
+on a core at half its speed would be the strongest evidence of all, and four of them among 24
+pairs would hide a change that the other 20 agree on. Any scores of the sizes give an exact test
+(Hajek, Sidak & Sen, Theory of Rank Tests, 4.4).
 
 Three stages, because correcting for all cells at once would spend the alarm budget on cells where
 nothing happens: every cell is *screened*; only suspects get fresh pairs, and are judged on these
@@ -13,7 +17,7 @@ alone with Holm's correction over the suspects. However many cells are screened,
 any unchanged one passes is below ``CONFIRM_LEVEL``. A gate is asked a hundred times a month, so
 whoever passes must *repeat* it on fresh pairs once more, which few unchanged ones do: about
 ``CONFIRM_LEVEL`` times ``REPEAT_LEVEL`` remains. To ask for that level in one stage would cost
-more: a doubled process now and then keeps a signed-rank test from ever being so sure.
+more: with processes doubled now and then no test of 24 pairs is ever so sure.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int_]
 
 SCREEN_PAIRS = 12
 CONFIRM_PAIRS = 24
@@ -69,11 +74,28 @@ class Verdict(StrEnum):
 @cache
 def signed_rank_cdf(pairs: int) -> Floats:
     """P(W <= w) for w = 0 .. n(n+1)/2: each rank 1..n is positive with probability 1/2."""
-    chances = np.zeros(pairs * (pairs + 1) // 2 + 1)
+    return _sums_cdf(np.arange(1, pairs + 1))
+
+
+@cache
+def bounded_rank_cdf(pairs: int) -> Floats:
+    """The same for ``bounded_ranks``."""
+    return _sums_cdf(bounded_ranks(pairs))
+
+
+@cache
+def bounded_ranks(pairs: int) -> Ints:
+    """1, 2, .. up to half the number of pairs, and this for all that are farther from zero."""
+    return np.minimum(np.arange(1, pairs + 1), (pairs + 1) // 2)
+
+
+def _sums_cdf(scores: Ints) -> Floats:
+    """P(S <= s) of the sum of those scores that are positive, each with probability 1/2."""
+    chances = np.zeros(int(scores.sum()) + 1)
     chances[0] = 1.0
-    for rank in range(1, pairs + 1):
+    for score in scores:
         shifted = np.zeros_like(chances)
-        shifted[rank:] = chances[:-rank]
+        shifted[score:] = chances[:-score]
         chances = (chances + shifted) / 2
     return np.cumsum(chances)
 
@@ -99,8 +121,12 @@ class Evidence:
     """What log-ratios say; a positive one means worse. ``walsh``: the averages of all pairs of
     them, sorted."""
 
-    pairs: int
+    ratios: Floats
     walsh: Floats
+
+    @property
+    def pairs(self) -> int:
+        return len(self.ratios)
 
     @property
     def estimate(self) -> float:
@@ -111,18 +137,15 @@ class Evidence:
         return float(self.walsh[middle - 1] + self.walsh[middle]) / 2
 
     def p_worse(self) -> float:
-        """One-sided: how likely at least so many positive ranks are without a change. Zeros count
-        as half a rank, rounded towards "no change"."""
-        above = len(self.walsh) - int(np.searchsorted(self.walsh, 0.0, side="right"))
-        below = int(np.searchsorted(self.walsh, 0.0, side="left"))
-        rank_sum = (len(self.walsh) + above - below) // 2
-        return 1.0 - float(signed_rank_cdf(self.pairs)[rank_sum - 1]) if rank_sum else 1.0
+        """One-sided: how likely at least such a sum of positive bounded ranks is without a change.
+        A zero speaks for no change, and of sizes that are equal the positive ones rank lower."""
+        worse = self.ratios > 0
+        order = np.lexsort((~worse, np.abs(self.ratios)))
+        total = int(bounded_ranks(self.pairs)[worse[order]].sum())
+        return 1.0 - float(bounded_rank_cdf(self.pairs)[total - 1]) if total else 1.0
 
     def p_better(self) -> float:
-        return self.mirrored().p_worse()
-
-    def mirrored(self) -> Evidence:
-        return Evidence(self.pairs, -self.walsh[::-1])
+        return Evidence(-self.ratios, -self.walsh[::-1]).p_worse()
 
     def bounds(self, level: float) -> tuple[float, float]:
         """The interval that misses the truth with at most ``level`` at each end; infinite where
@@ -169,8 +192,8 @@ def weigh_all(cells: Sequence[Sequence[float]]) -> Iterator[tuple[int, Evidence]
         for block in (numbers[at : at + step] for at in range(0, len(numbers), step)):
             values = np.array([cells[number] for number in block], dtype=np.float64)
             averages = np.sort((values[:, rows] + values[:, columns]) / 2, axis=1)
-            for number, walsh in zip(block, averages, strict=True):
-                yield number, Evidence(pairs, walsh)
+            for number, ratios, walsh in zip(block, values, averages, strict=True):
+                yield number, Evidence(ratios, walsh)
 
 
 def log_ratios(

@@ -53,6 +53,7 @@ MODELS = {
     "3 % of samples doubled": Noise(between=0.02, spiked_samples=0.03),
     "a third of samples doubled": Noise(between=0.02, spiked_samples=0.33),
     "3 % of processes doubled": Noise(between=0.02, spiked_processes=0.03),
+    "a tenth of processes doubled": Noise(between=0.02, spiked_processes=0.10),
     "skewed by 5 %": Noise(between=0.02, skew=0.05),
     "one process in five 10 % slower": Noise(between=0.02, bimodal=0.10),
 }

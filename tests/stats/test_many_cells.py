@@ -39,7 +39,7 @@ from tests import big_results
 
 def weigh_slowly(ratios: list[float]) -> Evidence:
     averages = [(a + b) / 2 for a, b in itertools.combinations_with_replacement(ratios, 2)]
-    return Evidence(len(ratios), np.array(sorted(averages)))
+    return Evidence(np.array(ratios), np.array(sorted(averages)))
 
 
 def chance_of(trial: Trial, pairs: list[float]) -> float | None:
