@@ -9,7 +9,7 @@ which a few disturbed processes cannot move far. The test bounds the ranks: the 
 that is farthest from zero counts alike. By Wilcoxon's own ranks a pair of which one process ran
 on a core at half its speed would be the strongest evidence of all, and four of them among 24
 pairs would hide a change that the other 20 agree on. Any scores of the sizes give an exact test
-(Hajek, Sidak & Sen, Theory of Rank Tests, 4.4).
+(Hettmansperger & McKean, Robust Nonparametric Statistical Methods, chapter 1).
 
 Three stages, because correcting for all cells at once would spend the alarm budget on cells where
 nothing happens: every cell is *screened*; only suspects get fresh pairs, and are judged on these
