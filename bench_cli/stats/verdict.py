@@ -17,7 +17,7 @@ alone with Holm's correction over the suspects. However many cells are screened,
 any unchanged one passes is below ``CONFIRM_LEVEL``. A gate is asked a hundred times a month, so
 whoever passes must *repeat* it on fresh pairs once more, which few unchanged ones do: about
 ``CONFIRM_LEVEL`` times ``REPEAT_LEVEL`` remains. To ask for that level in one stage would cost
-more: with processes doubled now and then no test of 24 pairs is ever so sure.
+more pairs of every suspect.
 """
 
 from __future__ import annotations
@@ -113,6 +113,17 @@ def _upper_triangle(pairs: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return rows, columns
 
 
+def chance_of(ratios: Sequence[float], direction: int) -> float:
+    """How likely, without a change, log-ratios speak at least as much for one in that direction
+    (+1 worse, -1 better): the sum of the bounded ranks that do. 1.0 of none. A zero speaks for no
+    change, and of sizes that are equal those that speak for one rank lower."""
+    towards = direction * np.array(ratios, dtype=np.float64)
+    speaks = towards > 0
+    order = np.lexsort((~speaks, np.abs(towards)))
+    total = int(bounded_ranks(len(towards))[speaks[order]].sum())
+    return 1.0 - float(bounded_rank_cdf(len(towards))[total - 1]) if total else 1.0
+
+
 # --- evidence --------------------------------------------------------------------------------
 
 
@@ -121,12 +132,8 @@ class Evidence:
     """What log-ratios say; a positive one means worse. ``walsh``: the averages of all pairs of
     them, sorted."""
 
-    ratios: Floats
+    pairs: int
     walsh: Floats
-
-    @property
-    def pairs(self) -> int:
-        return len(self.ratios)
 
     @property
     def estimate(self) -> float:
@@ -135,17 +142,6 @@ class Evidence:
         if len(self.walsh) % 2:
             return float(self.walsh[middle])
         return float(self.walsh[middle - 1] + self.walsh[middle]) / 2
-
-    def p_worse(self) -> float:
-        """One-sided: how likely at least such a sum of positive bounded ranks is without a change.
-        A zero speaks for no change, and of sizes that are equal the positive ones rank lower."""
-        worse = self.ratios > 0
-        order = np.lexsort((~worse, np.abs(self.ratios)))
-        total = int(bounded_ranks(self.pairs)[worse[order]].sum())
-        return 1.0 - float(bounded_rank_cdf(self.pairs)[total - 1]) if total else 1.0
-
-    def p_better(self) -> float:
-        return Evidence(-self.ratios, -self.walsh[::-1]).p_worse()
 
     def bounds(self, level: float) -> tuple[float, float]:
         """The interval that misses the truth with at most ``level`` at each end; infinite where
@@ -192,8 +188,8 @@ def weigh_all(cells: Sequence[Sequence[float]]) -> Iterator[tuple[int, Evidence]
         for block in (numbers[at : at + step] for at in range(0, len(numbers), step)):
             values = np.array([cells[number] for number in block], dtype=np.float64)
             averages = np.sort((values[:, rows] + values[:, columns]) / 2, axis=1)
-            for number, ratios, walsh in zip(block, values, averages, strict=True):
-                yield number, Evidence(ratios, walsh)
+            for number, walsh in zip(block, averages, strict=True):
+                yield number, Evidence(pairs, walsh)
 
 
 def log_ratios(
@@ -244,10 +240,9 @@ class Trial:
         """Look at the screened pairs and remember the direction."""
         evidence = weigh(self.screen)
         beyond = abs(evidence.estimate) > SUSPECT_SHARE * math.log1p(self.limit)
-        worse = evidence.estimate > 0
-        chance = evidence.p_worse() if worse else evidence.p_better()
-        suspected = beyond and 2 * chance < SCREEN_LEVEL
-        self.direction = (1 if worse else -1) if suspected else 0
+        towards = 1 if evidence.estimate > 0 else -1
+        suspected = beyond and 2 * chance_of(self.screen, towards) < SCREEN_LEVEL
+        self.direction = towards if suspected else 0
         return suspected
 
 
@@ -295,15 +290,11 @@ def _passed(chances: Mapping[int, float]) -> list[int]:
 
 
 def _chances(trials: Sequence[Trial], numbers: Sequence[int], purpose: str) -> dict[int, float]:
-    """Of each of these suspects, the chance of its pairs of that purpose without a change; 1 where
-    there are none."""
-    pairs = {number: getattr(trials[number], purpose) for number in numbers}
-    known = [number for number in numbers if pairs[number]]  # for others the time was over
-    chances = dict.fromkeys(numbers, 1.0)
-    for at, evidence in weigh_all([pairs[number] for number in known]):
-        worse = trials[known[at]].direction > 0
-        chances[known[at]] = evidence.p_worse() if worse else evidence.p_better()
-    return chances
+    """Of each of these suspects, the chance of its pairs of that purpose without a change."""
+    return {
+        number: chance_of(getattr(trials[number], purpose), trials[number].direction)
+        for number in numbers
+    }
 
 
 def holm(chances: Sequence[float], level: float) -> list[bool]:

@@ -28,6 +28,7 @@ from bench_cli.stats.verdict import (
     Judgement,
     Trial,
     Verdict,
+    chance_of,
     detectable,
     holm,
     judge,
@@ -39,24 +40,23 @@ from tests import big_results
 
 def weigh_slowly(ratios: list[float]) -> Evidence:
     averages = [(a + b) / 2 for a, b in itertools.combinations_with_replacement(ratios, 2)]
-    return Evidence(np.array(ratios), np.array(sorted(averages)))
+    return Evidence(len(ratios), np.array(sorted(averages)))
 
 
-def chance_of(trial: Trial, pairs: list[float]) -> float | None:
+def chance_for(trial: Trial, pairs: list[float]) -> float | None:
     if not trial.direction or not pairs:
         return 1.0 if trial.direction else None
-    evidence = weigh_slowly(pairs)
-    return evidence.p_worse() if trial.direction > 0 else evidence.p_better()
+    return chance_of(pairs, trial.direction)
 
 
 def judge_slowly(trials: list[Trial]) -> list[Judgement]:
     """The rule of ``judge``, one cell after the other."""
-    chances = [chance_of(trial, trial.confirm) for trial in trials]
+    chances = [chance_for(trial, trial.confirm) for trial in trials]
     passed = iter(holm([chance for chance in chances if chance is not None], CONFIRM_LEVEL))
     found = []
     for trial, chance in zip(trials, chances, strict=True):
         sure = chance is not None and next(passed)
-        again = chance_of(trial, trial.repeat)
+        again = chance_for(trial, trial.repeat)
         sure = sure and again is not None and again <= REPEAT_LEVEL
         evidence, limit = weigh_slowly(trial.pairs), math.log1p(trial.limit)
         told = Verdict.UNDECIDED
