@@ -101,7 +101,7 @@ def find(name: str, folder: Path) -> Path:
     if path.is_file() and not journal.exists():
         raise ResumeRefused(
             f"{path} has no journal beside it ({journal.name}): there is nothing to resume",
-            remedy="`bench run` starts a new run",
+            remedy="leave --resume away to start anew",
         )
     return journal
 
