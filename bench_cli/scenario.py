@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,8 @@ class Scenario:
 class Overrides:
     """What the command line changes. ``params``: ``key=value`` texts, a repeated key makes an
     axis. ``backends``: only scenarios of their engines run, on them. ``select``: patterns on cell
-    ids, any of which suffices; ``*`` and ``?`` are wildcards, anything else is literal."""
+    ids, any of which suffices; ``*`` and ``?`` are wildcards, anything else is literal.
+    ``typed``: how the user gave what is not from ``--backend`` or a text of ``-P``, by that."""
 
     params: tuple[str, ...] = ()
     backends: tuple[str, ...] = ()
@@ -64,6 +65,21 @@ class Overrides:
     select: tuple[str, ...] = ()
     quick: bool = False
     allow_code: bool = False
+    typed: Mapping[str, str] = field(default_factory=dict)
+
+    def of_backend(self) -> Spot:
+        return Spot(self.typed.get("--backend", "--backend"))
+
+    def of_param(self, text: str) -> Spot:
+        return Spot(self.typed.get(text, f"-P {shorten(text)}"))
+
+    def spot(self, name: str, text: str) -> Spot:
+        """Where the user gave parameter ``name`` the value ``text``."""
+        if name == "backend" and text in self.backends:
+            return self.of_backend()
+        if name == "core" and text == self.core:
+            return Spot("--core")
+        return self.of_param(f"{name}={text}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,13 +290,13 @@ def _overridden(
     for one in understood:
         if engines and one.recipe.workload.engine not in engines:
             continue
-        recipes.append((_changed(one.recipe, texts, reader), one.requirements))
+        recipes.append((_changed(one.recipe, texts, wanted, reader), one.requirements))
     total = sum(recipe.count for recipe, _ in recipes)
     if total > MAX_CELLS:
         reader.problems.add(Spot("-P"), f"{total} cells; at most {MAX_CELLS}")
         return []
     if engines and not recipes:
-        reader.problems.add(Spot("--backend"), "no scenario here runs that engine")
+        reader.problems.add(wanted.of_backend(), "no scenario here runs that engine")
     seen: set[str] = set()
     found = [_scenario(r, needed, wanted, expander, seen) for r, needed in recipes]
     return [scenario for scenario in found if scenario.cells]
@@ -303,16 +319,14 @@ def _param_texts(
     for text in wanted.params:
         key, equals, value = text.partition("=")
         if not equals:
-            reader.problems.add(Spot(f"-P {shorten(text)}"), "is not key=value")
+            reader.problems.add(wanted.of_param(text), "is not key=value")
         elif key.strip() not in known:
             hint = closest(key.strip()[:60], known) if known else "there is none"
-            reader.problems.add(Spot(f"-P {shorten(text)}"), f"no scenario has it; {hint}")
+            reader.problems.add(wanted.of_param(text), f"no scenario has it; {hint}")
         else:
             texts.setdefault(key.strip(), []).append(value.strip())
     if wanted.core is not None:
         texts["core"] = [wanted.core]
-    if wanted.backends:
-        texts["backend"] = list(wanted.backends)
     return texts
 
 
@@ -327,13 +341,17 @@ def _engines(wanted: Overrides, reader: ValueReader) -> set[str | None]:
             engines.add(name.partition(".")[0])
         else:
             hint = closest(name[:60], known) if known else "there is none"
-            reader.problems.add(Spot("--backend"), f"no backend {shorten(name)}; {hint}")
+            reader.problems.add(wanted.of_backend(), f"no backend {shorten(name)}; {hint}")
     return engines
 
 
-def _changed(recipe: Recipe, texts: Mapping[str, list[str]], reader: ValueReader) -> Recipe:
+def _changed(
+    recipe: Recipe, texts: Mapping[str, list[str]], wanted: Overrides, reader: ValueReader
+) -> Recipe:
+    known = reader.words.catalogue.backends_of(recipe.workload.engine or "")
+    backends = [name for name in wanted.backends if ":" in name or name in known]
     values: dict[str, tuple[Any, ...]] = {}
-    for name, given in texts.items():
+    for name, given in (*texts.items(), ("backend", backends)):
         if name not in recipe.declared:
             continue
         found: dict[Any, None] = {}
@@ -341,8 +359,7 @@ def _changed(recipe: Recipe, texts: Mapping[str, list[str]], reader: ValueReader
             try:
                 found[reader.words.value(recipe.declared[name], text)] = None
             except BadValue as error:
-                flag = f"--{name}" if name in ("core", "backend") else f"-P {name}={text[:60]}"
-                reader.problems.add(Spot(flag), error.message)
+                reader.problems.add(wanted.spot(name, text), error.message)
         if found:
             values[name] = tuple(found)
     return override(recipe, values)

@@ -16,6 +16,7 @@ from click.core import ParameterSource
 
 from bench_cli.cli import options
 from bench_cli.errors import OutputError
+from bench_cli.units import shorten
 
 if TYPE_CHECKING:
     from bench_cli.catalogue import Catalogue
@@ -232,8 +233,8 @@ def planned(order: Order, catalogue: Catalogue) -> tuple[list[Scenario], list[Ma
     from bench_cli.runner.ab import match_cells
 
     sides = [
-        load_scenarios(order.words, catalogue, _side(order.overrides, spec))
-        for spec in (order.base, order.head)
+        load_scenarios(order.words, catalogue, _side(order.overrides, side, spec))
+        for side, spec in (("--base", order.base), ("--head", order.head))
     ]
     cells = [
         _selected([cell for one in scenarios for cell in one.cells], order) for scenarios in sides
@@ -241,13 +242,14 @@ def planned(order: Order, catalogue: Catalogue) -> tuple[list[Scenario], list[Ma
     return sides[1], match_cells(cells[0], cells[1], order.keys, order.limit)
 
 
-def _side(overrides: Overrides, spec: Spec) -> Overrides:
+def _side(overrides: Overrides, side: str, spec: Spec) -> Overrides:
     """What the command line and the side's own name change about the scenarios."""
     plain = replace(overrides, select=())
+    typed = f"{side} {shorten(spec.text)}"
     if spec.kind == "backend":
-        return replace(plain, backends=(spec.value,))
+        return replace(plain, backends=(spec.value,), typed={"--backend": typed})
     if spec.kind == "set":
-        return replace(plain, params=(*plain.params, spec.value))
+        return replace(plain, params=(*plain.params, spec.value), typed={spec.value: typed})
     return plain
 
 

@@ -48,12 +48,13 @@ class _Stored:
 
 def stored(order: Order) -> dict[str, Any]:
     """The order for a journal's header."""
-    overrides = {name: _plain(value) for name, value in asdict(order.overrides).items()}
-    return asdict(_Stored(list(order.words), seed=order.seed, budget_s=order.budget_s, **overrides))
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    given = order.overrides
+    return asdict(
+        _Stored(
+            list(order.words), list(given.params), list(given.backends), given.core,
+            list(given.select), given.quick, given.allow_code, order.seed, order.budget_s,
+        )
+    )  # fmt: skip
 
 
 def order_of(journal: Journal, *, allow_code: bool, json: bool) -> Order:

@@ -94,6 +94,14 @@ def test_2_bad_input_is_one_error_before_anything_runs(
     assert not list(project.glob("results/*.json"))
 
 
+@pytest.mark.parametrize("side", ["--base", "--head"])
+@pytest.mark.parametrize("spec", ["backend:synthetic.fast", "set:sed=1", "set:seed=x"])
+def test_a_side_that_cannot_be_is_told_as_it_was_typed(bench: Bench, side: str, spec: str) -> None:
+    other = {"--base": "--head", "--head": "--base"}[side]
+    found = bench("ab", side, spec, other, "here", "quiet")
+    assert found.err.splitlines()[0].startswith(f"error: {side} '{spec}': ")
+
+
 def test_10_a_slower_head_is_a_regression_and_named_with_its_command(bench: Bench) -> None:
     found = bench(*SLOWER)
     assert found.code == ExitCode.REGRESSION

@@ -286,7 +286,7 @@ def test_code_is_named_and_not_imported(load_text: Load) -> None:
          "-P 'recrod=1': no scenario has it; did you mean record?"),
         ({"params": ("record",)}, "-P 'record': is not key=value"),
         ({"params": ("record=4kib",)},
-         "-P record=4kib: 'kib' is not a unit of size; did you mean KiB?"),
+         "-P 'record=4kib': 'kib' is not a unit of size; did you mean KiB?"),
         ({"backends": ("wal.nmap",)},
          "--backend: no backend 'wal.nmap'; did you mean wal.mmap or wal.none or wal.basic?"),
         ({"backends": ("rewards.pool",)}, "--backend: no scenario here runs that engine"),
@@ -304,6 +304,37 @@ def test_a_bad_override_is_a_mistake(
     with pytest.raises(ScenarioError) as caught:
         load_text(MATRIX, **overrides)
     assert caught.value.problems == [problem]
+
+
+BOTH_ENGINES = f"""{MATRIX}
+  - {{name: d, workload: rewards.draw, params: {{backend: rewards.pool}}}}
+"""
+
+
+def test_each_engine_takes_its_own_of_the_chosen_backends(load_text: Load) -> None:
+    found = load_text(BOTH_ENGINES, backends=("wal.none", "rewards.pool"))
+    assert ids(found) == [
+        "wal.append[backend=wal.none,core=native,record=4KiB]",
+        "wal.append[backend=wal.none,core=native,record=512B]",
+        "rewards.draw[backend=rewards.pool,core=native]",
+    ]
+
+
+@pytest.mark.parametrize("name", ["wal.nmap", "rewards.poll"])
+def test_an_unknown_backend_is_one_mistake_however_many_engines_there_are(
+    load_text: Load, name: str
+) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        load_text(BOTH_ENGINES, backends=("wal.none", name))
+    assert len(caught.value.problems) == 1
+
+
+def test_a_mistake_is_told_in_the_words_that_were_typed(load_text: Load) -> None:
+    typed = {"--backend": "--base 'backend:a'", "record=x": "--base 'set:record=x'"}
+    with pytest.raises(ScenarioError) as caught:
+        load_text(MATRIX, backends=("a",), params=("record=x", "every=x"), typed=typed)
+    told = [problem.partition("': ")[0] for problem in caught.value.problems]
+    assert told == ["--base 'backend:a", "--base 'set:record=x", "-P 'every=x"]
 
 
 def test_quick_never_asks_for_more_than_the_file(load_text: Load) -> None:
