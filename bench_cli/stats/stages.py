@@ -8,7 +8,7 @@ stop, so that more time never means more false alarms.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench_cli.stats.verdict import (
@@ -42,18 +42,19 @@ def stages(
     is repeated, and undecided cells that are worth it are screened on. ``extend``: whether all
     undecided cells get more pairs, up to ``MOST_PAIRS``."""
     everything = range(len(trials))
-    yield from _stage(trials, everything, pairs, SCREEN)
+    yield from _stage(trials, dict.fromkeys(everything, pairs), SCREEN)
     if not gates:
         return
     suspects = [n for n in everything if trials[n].screen and trials[n].suspect()]
-    yield from _stage(trials, suspects, CONFIRM_PAIRS, CONFIRM)
+    yield from _stage(trials, _to_confirm(trials, suspects), CONFIRM)
     quiet = _undecided(
         trials, lambda trial: not trial.direction and (extend or trial.worth_more_pairs())
     )
-    yield from _stage(trials, quiet, MOST_PAIRS - CONFIRM_PAIRS - pairs, SCREEN)
+    more = MOST_PAIRS - CONFIRM_PAIRS - pairs
+    yield from _stage(trials, dict.fromkeys(quiet, more), SCREEN)
     late = [n for n in quiet if trials[n].suspect()]
-    yield from _stage(trials, late, CONFIRM_PAIRS, CONFIRM)
-    yield from _stage(trials, confirmed(trials), REPEAT_PAIRS, REPEAT)
+    yield from _stage(trials, _to_confirm(trials, late), CONFIRM)
+    yield from _stage(trials, dict.fromkeys(confirmed(trials), REPEAT_PAIRS), REPEAT)
     if not extend:
         return
     left = _undecided(trials, lambda trial: len(trial.pairs) < MOST_PAIRS)
@@ -62,12 +63,19 @@ def stages(
         yield due
 
 
-def _stage(
-    trials: Sequence[Trial], chosen: Sequence[int], pairs: int, purpose: str
-) -> Iterator[list[Due]]:
-    due = [Due(number, pairs, purpose) for number in chosen if not trials[number].over]
-    if due and pairs > 0:
+def _stage(trials: Sequence[Trial], pairs: Mapping[int, int], purpose: str) -> Iterator[list[Due]]:
+    """``pairs`` by the number of the cell."""
+    due = [
+        Due(number, more, purpose)
+        for number, more in pairs.items()
+        if more > 0 and not trials[number].over
+    ]
+    if due:
         yield due
+
+
+def _to_confirm(trials: Sequence[Trial], suspects: Sequence[int]) -> dict[int, int]:
+    return {number: trials[number].confirm_pairs() for number in suspects}
 
 
 def _undecided(trials: Sequence[Trial], wanted: Callable[[Trial], bool]) -> list[int]:

@@ -3,21 +3,18 @@
 Base and head run as pairs of fresh processes, one right after the other, in balanced order (AB as
 often as BA). Each pair gives one log-ratio; processes, not samples, are the independent values.
 Under "no change" a log-ratio is symmetric about zero whatever the noise looks like, which is all
-that a test by signed ranks and the Hodges-Lehmann estimate ask for (Hollander & Wolfe,
+that the tests of ``ranks.py`` and the Hodges-Lehmann estimate ask for (Hollander & Wolfe,
 Nonparametric Statistical Methods, 3.1-3.3). Estimate and interval come from the Walsh averages,
-which a few disturbed processes cannot move far. The test bounds the ranks: the half of the pairs
-that is farthest from zero counts alike. By Wilcoxon's own ranks a pair of which one process ran
-on a core at half its speed would be the strongest evidence of all, and four of them among 24
-pairs would hide a change that the other 20 agree on. Any scores of the sizes give an exact test
-(Hettmansperger & McKean, Robust Nonparametric Statistical Methods, chapter 1).
+which a few disturbed processes cannot move far.
 
 Three stages, because correcting for all cells at once would spend the alarm budget on cells where
 nothing happens: every cell is *screened*; only suspects get fresh pairs, and are judged on these
-alone with Holm's correction over the suspects. However many cells are screened, the chance that
-any unchanged one passes is below ``CONFIRM_LEVEL``. A gate is asked a hundred times a month, so
-whoever passes must *repeat* it on fresh pairs once more, which few unchanged ones do: about
-``CONFIRM_LEVEL`` times ``REPEAT_LEVEL`` remains. To ask for that level in one stage would cost
-more pairs of every suspect.
+alone with Holm's correction over the suspects. The screened pairs may so be looked at freely: they
+also tell which scores suit a cell's noise and how many fresh pairs it needs. However many cells
+are screened, the chance that any unchanged one passes is below ``CONFIRM_LEVEL``. A gate is asked
+a hundred times a month, so whoever passes must *repeat* it on fresh pairs once more, which few
+unchanged ones do: about ``CONFIRM_LEVEL`` times ``REPEAT_LEVEL`` remains. To ask for that level in
+one stage would cost more pairs of every suspect.
 """
 
 from __future__ import annotations
@@ -32,18 +29,19 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int_]
+from bench_cli.stats.ranks import Floats, Scores, chance_of, signed_rank_cdf, surest
 
 SCREEN_PAIRS = 12
 CONFIRM_PAIRS = 24
+"""Twice as many where the screened pairs scatter so that they would not show ``WORTH`` times the
+limit."""
 REPEAT_PAIRS = 24
 MOST_PAIRS = 48
 WORTH = 2
 """A cell that scatters so that even ``MOST_PAIRS`` would not show this many times its limit is not
-looked at again: no number of pairs that anybody waits for would decide it."""
+screened on: no number of pairs that anybody waits for would decide it."""
 SCREEN_LEVEL = 0.05
-"""Two-sided, uncorrected."""
+"""Two-sided, uncorrected, by either scores."""
 SUSPECT_SHARE = 0.5
 """A suspect's estimate is beyond this share of the smallest effect that matters."""
 CONFIRM_LEVEL = 0.01
@@ -68,36 +66,7 @@ class Verdict(StrEnum):
     SAME = "same"
 
 
-# --- the signed-rank distribution ------------------------------------------------------------
-
-
-@cache
-def signed_rank_cdf(pairs: int) -> Floats:
-    """P(W <= w) for w = 0 .. n(n+1)/2: each rank 1..n is positive with probability 1/2."""
-    return _sums_cdf(np.arange(1, pairs + 1))
-
-
-@cache
-def bounded_rank_cdf(pairs: int) -> Floats:
-    """The same for ``bounded_ranks``."""
-    return _sums_cdf(bounded_ranks(pairs))
-
-
-@cache
-def bounded_ranks(pairs: int) -> Ints:
-    """1, 2, .. up to half the number of pairs, and this for all that are farther from zero."""
-    return np.minimum(np.arange(1, pairs + 1), (pairs + 1) // 2)
-
-
-def _sums_cdf(scores: Ints) -> Floats:
-    """P(S <= s) of the sum of those scores that are positive, each with probability 1/2."""
-    chances = np.zeros(int(scores.sum()) + 1)
-    chances[0] = 1.0
-    for score in scores:
-        shifted = np.zeros_like(chances)
-        shifted[score:] = chances[:-score]
-        chances = (chances + shifted) / 2
-    return np.cumsum(chances)
+# --- evidence --------------------------------------------------------------------------------
 
 
 @cache
@@ -111,20 +80,6 @@ def _cut(pairs: int, level: float) -> int:
 def _upper_triangle(pairs: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     rows, columns = np.triu_indices(pairs)
     return rows, columns
-
-
-def chance_of(ratios: Sequence[float], direction: int) -> float:
-    """How likely, without a change, log-ratios speak at least as much for one in that direction
-    (+1 worse, -1 better): the sum of the bounded ranks that do. 1.0 of none. A zero speaks for no
-    change, and of sizes that are equal those that speak for one rank lower."""
-    towards = direction * np.array(ratios, dtype=np.float64)
-    speaks = towards > 0
-    order = np.lexsort((~speaks, np.abs(towards)))
-    total = int(bounded_ranks(len(towards))[speaks[order]].sum())
-    return 1.0 - float(bounded_rank_cdf(len(towards))[total - 1]) if total else 1.0
-
-
-# --- evidence --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,9 +196,19 @@ class Trial:
         evidence = weigh(self.screen)
         beyond = abs(evidence.estimate) > SUSPECT_SHARE * math.log1p(self.limit)
         towards = 1 if evidence.estimate > 0 else -1
-        suspected = beyond and 2 * chance_of(self.screen, towards) < SCREEN_LEVEL
+        suspected = beyond and 2 * surest(self.screen, towards)[0] < SCREEN_LEVEL
         self.direction = towards if suspected else 0
         return suspected
+
+    def confirm_pairs(self) -> int:
+        """How many a suspect gets."""
+        found = detectable(weigh(self.screen))
+        loud = found is None or found > WORTH * self.limit
+        return (2 if loud else 1) * CONFIRM_PAIRS
+
+    def scores(self) -> Scores:
+        """Those that showed a suspect's change best when it was screened."""
+        return surest(self.screen, self.direction)[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,8 +257,9 @@ def _passed(chances: Mapping[int, float]) -> list[int]:
 def _chances(trials: Sequence[Trial], numbers: Sequence[int], purpose: str) -> dict[int, float]:
     """Of each of these suspects, the chance of its pairs of that purpose without a change."""
     return {
-        number: chance_of(getattr(trials[number], purpose), trials[number].direction)
+        number: chance_of(getattr(trial, purpose), trial.direction, trial.scores())
         for number in numbers
+        for trial in (trials[number],)
     }
 
 

@@ -54,6 +54,7 @@ MODELS = {
     "a third of samples doubled": Noise(between=0.02, spiked_samples=0.33),
     "3 % of processes doubled": Noise(between=0.02, spiked_processes=0.03),
     "a tenth of processes doubled": Noise(between=0.02, spiked_processes=0.10),
+    "a fifth of processes doubled": Noise(between=0.02, spiked_processes=0.20),
     "skewed by 5 %": Noise(between=0.02, skew=0.05),
     "one process in five 10 % slower": Noise(between=0.02, bimodal=0.10),
 }

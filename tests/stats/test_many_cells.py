@@ -20,6 +20,7 @@ from bench_cli import results
 from bench_cli.report.comparison import Compared, render
 from bench_cli.stats import verdict
 from bench_cli.stats.compare import compare
+from bench_cli.stats.ranks import chance_of
 from bench_cli.stats.verdict import (
     CONFIRM_LEVEL,
     REPEAT_LEVEL,
@@ -28,7 +29,6 @@ from bench_cli.stats.verdict import (
     Judgement,
     Trial,
     Verdict,
-    chance_of,
     detectable,
     holm,
     judge,
@@ -46,7 +46,7 @@ def weigh_slowly(ratios: list[float]) -> Evidence:
 def chance_for(trial: Trial, pairs: list[float]) -> float | None:
     if not trial.direction or not pairs:
         return 1.0 if trial.direction else None
-    return chance_of(pairs, trial.direction)
+    return chance_of(pairs, trial.direction, trial.scores())
 
 
 def judge_slowly(trials: list[Trial]) -> list[Judgement]:
