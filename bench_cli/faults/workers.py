@@ -47,6 +47,7 @@ def prove_all(
         except KeyboardInterrupt:  # what is handed out is not cancelled, and takes minutes
             for process in multiprocessing.active_children():
                 process.terminate()
+            workers.shutdown(cancel_futures=True)  # waits: nothing of them goes on behind us
             raise
         finally:
             workers.shutdown(wait=False, cancel_futures=True)

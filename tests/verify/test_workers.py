@@ -49,6 +49,4 @@ def test_an_interruption_ends_what_is_under_way(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         prove_all(SUBJECTS, FEW, tmp_path, 2, lambda count: None, interrupted)
-    for process in under_way:
-        process.join()
     assert [process.exitcode for process in under_way] == [-signal.SIGTERM] * 2
