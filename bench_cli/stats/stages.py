@@ -58,9 +58,7 @@ def stages(
     if not extend:
         return
     left = _undecided(trials, lambda trial: len(trial.pairs) < MOST_PAIRS)
-    due = [Due(number, MOST_PAIRS - len(trials[number].pairs), EXTRA) for number in left]
-    if due:
-        yield due
+    yield from _stage(trials, {n: MOST_PAIRS - len(trials[n].pairs) for n in left}, EXTRA)
 
 
 def _stage(trials: Sequence[Trial], pairs: Mapping[int, int], purpose: str) -> Iterator[list[Due]]:

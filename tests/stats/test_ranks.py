@@ -90,7 +90,7 @@ def disturbed(count: int, seed: int) -> list[float]:
     ]
 
 
-def test_many_processes_at_half_the_speed_hide_a_change_from_all_but_falling_scores() -> None:
+def test_many_processes_at_half_the_speed_hide_less_from_falling_scores() -> None:
     found = {
         kind: sum(chance_of(disturbed(24, seed), 1, kind) < CONFIRM_LEVEL for seed in range(200))
         for kind in Scores

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from bench_cli.stats import verdict
-from bench_cli.stats.ranks import Scores, chance_of
+from bench_cli.stats.ranks import surest
 from bench_cli.stats.verdict import Trial, Verdict, holm, judge, log_ratios, weigh
 
 
@@ -132,7 +132,7 @@ def test_the_detectable_change_is_found_four_times_in_five() -> None:
     told = [verdict.detectable(weigh(noise(12, seed, deviation=deviation))) for seed in range(200)]
     change = math.log1p(float(np.median([one for one in told if one is not None])))
     found = sum(
-        2 * chance_of(values, 1, Scores.BOUNDED) < verdict.SCREEN_LEVEL
+        2 * surest(values, 1)[0] < verdict.SCREEN_LEVEL
         for values in (
             [change + v for v in noise(12, 1000 + seed, deviation=deviation)] for seed in range(400)
         )
